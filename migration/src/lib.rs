@@ -1,0 +1,26 @@
+//! The schema of the storm-index database: one file a step, applied in order, never edited afterwards.
+//!
+//! A migration is history, so nothing here imports the entities: they describe the present.
+
+use sea_orm_migration::prelude::*;
+
+mod m20261123_000001_users;
+mod m20261123_000002_stored_files;
+mod m20261123_000003_share_links;
+
+pub use sea_orm_migration::MigratorTrait;
+
+/// Applies the steps in order and remembers them in `seaql_migrations`.
+#[derive(Debug, Clone, Copy)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261123_000001_users::Migration),
+            Box::new(m20261123_000002_stored_files::Migration),
+            Box::new(m20261123_000003_share_links::Migration),
+        ]
+    }
+}

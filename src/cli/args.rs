@@ -1,0 +1,231 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+use crate::config::LogFormat;
+use crate::reconcile::{MaxDelete, Mode};
+
+/// Keep a database index of files in step with the storage that is their truth
+#[derive(Debug, Parser)]
+#[command(name = "storm-index", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or nothing to do
+  1  an audit or dry run found drift
+  2  bad usage
+  3  a guard refused to delete
+  4  incomplete or failed: storage or database trouble";
+
+/// Options of every command.
+#[derive(Debug, Parser)]
+pub(super) struct Global {
+    /// Where the files are: a path, file:///srv/files, s3://bucket/prefix or memory:///
+    #[arg(long, global = true, env = "STORAGE_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) storage: Option<String>,
+    /// Where the index is [default: sqlite://data/index.sqlite3]
+    #[arg(long, global = true, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) database: Option<String>,
+    /// Read settings from this TOML file: storage, database, log_format
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// How log lines on stderr look
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+    /// Say more; twice: matched files too
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(super) verbose: u8,
+    /// Say nothing but the result and errors
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Compare index and storage, and bring the index in step
+    Rebuild(RebuildArgs),
+    /// Make a small real storage with drift in ./data, and audit it
+    Demo(DemoArgs),
+    /// Register, rename, remove or list users
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Make, list or revoke share links
+    #[command(subcommand)]
+    Share(ShareCommand),
+    /// Bring the database's schema up to date, or show its state
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How a result looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Parser)]
+pub(super) struct RebuildArgs {
+    /// audit (report only), sync (add and refresh), clean (delete orphans), full (sync and clean)
+    #[arg(long, default_value = "audit", value_parser = parse::<Mode>)]
+    pub(super) mode: Mode,
+    /// Count and report what would be done, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Consent to deleting orphaned records (clean, full)
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Only this user
+    #[arg(long, value_name = "ID")]
+    pub(super) user_id: Option<i64>,
+    /// Register a user for each top-level folder that nobody owns
+    #[arg(long)]
+    pub(super) adopt: bool,
+    /// Let so many deletions through, instead of the built-in limits
+    #[arg(long, value_name = "N|P%", value_parser = parse::<MaxDelete>)]
+    pub(super) max_delete: Option<MaxDelete>,
+    /// Keep orphans whose record is younger, e.g. 2h or 7d
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(super) min_age: Duration,
+    /// Write every finding into this file, one JSON object a line
+    #[arg(long, value_name = "FILE.ndjson")]
+    pub(super) report: Option<PathBuf>,
+    /// How the result on stdout looks
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Parser)]
+pub(super) struct DemoArgs {
+    /// Throw an earlier playground away first
+    #[arg(long)]
+    pub(super) fresh: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Register a user, who owns all keys under a prefix
+    Add {
+        /// The name
+        name: String,
+        /// The id [default: the next free one]
+        #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+        id: Option<i64>,
+        /// The key prefix; "" for the whole storage [default: the id]
+        #[arg(long)]
+        prefix: Option<String>,
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Give a user another name
+    Rename {
+        /// The name
+        name: String,
+        /// The new name
+        new_name: String,
+    },
+    /// Remove a user and the user's records; files are not touched
+    Remove {
+        /// The name
+        name: String,
+    },
+    /// List all users
+    List {
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ShareCommand {
+    /// Make a share link for a file, and print its token
+    Create {
+        /// The user whose file it is
+        #[arg(long, value_name = "ID")]
+        user_id: i64,
+        /// The path below the user's prefix
+        path: String,
+        /// When the link ends, from now, e.g. 7d
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<Duration>,
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// List all share links
+    List {
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// End a share link
+    Revoke {
+        /// The token
+        token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MigrateCommand {
+    /// Bring the schema up to date
+    Up,
+    /// Show which steps the database has
+    Status {
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+fn parse<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|e: T::Err| e.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|_| format!("{text:?} is no duration; write e.g. 30s, 10m, 2h or 7d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        for bad in ["", "7", "-1d", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Log lines on stderr.
+
+use std::io;
+
+use tracing::Level;
+
+use crate::config::LogFormat;
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Loudness {
+    /// The result and errors.
+    Quiet,
+    /// What one wants to see.
+    Normal,
+    /// What is going on.
+    Verbose,
+    /// Everything, matched files included.
+    All,
+}
+
+impl Loudness {
+    pub(super) fn of(verbose: u8, quiet: bool) -> Self {
+        match (quiet, verbose) {
+            (true, _) => Self::Quiet,
+            (false, 0) => Self::Normal,
+            (false, 1) => Self::Verbose,
+            (false, _) => Self::All,
+        }
+    }
+}
+
+/// Starts logging.
+pub(super) fn start(loudness: Loudness, format: LogFormat) {
+    let level = match loudness {
+        Loudness::Quiet => Level::ERROR,
+        Loudness::Normal => Level::WARN,
+        Loudness::Verbose => Level::INFO,
+        Loudness::All => Level::DEBUG,
+    };
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false);
+    // A second subscriber would only be set by a library user, whose choice stays.
+    let _ = match format {
+        LogFormat::Text => lines.with_target(false).try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}

@@ -1,0 +1,65 @@
+//! Door: the command line. One file a command; what is printed goes through `output`.
+
+mod args;
+mod demo;
+mod exit;
+mod generate;
+mod logging;
+mod migrate;
+mod output;
+mod progress;
+mod rebuild;
+mod report_file;
+mod share;
+mod text;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Args, Command};
+use self::exit::{Exit, Failure};
+use crate::config::{Config, Given};
+
+/// Runs the program: parses the arguments, carries out the command, and says how it ended.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            // Help and version are answers on stdout; everything else is one clear complaint.
+            let exit = if e.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = e.print();
+            return exit.into();
+        }
+    };
+    run(args).unwrap_or_else(|failure| failure.tell()).into()
+}
+
+fn run(args: Args) -> Result<Exit, Failure> {
+    let Args { global, command } = args;
+    let config = Config::load(Given {
+        storage: global.storage,
+        database: global.database,
+        log_format: global.log_format,
+        file: global.config,
+    })?;
+    let loudness = logging::Loudness::of(global.verbose, global.quiet);
+    logging::start(loudness, config.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Failed, format!("the runtime cannot start: {e}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Rebuild(args) => rebuild::run(args, &config, loudness).await,
+            Command::Demo(args) => demo::run(&args, loudness).await,
+            Command::User(command) => user::run(command, &config).await,
+            Command::Share(command) => share::run(command, &config).await,
+            Command::Migrate(command) => migrate::run(command, &config).await,
+            Command::Completions { shell } => generate::completions(shell),
+            Command::Man => generate::man(),
+        }
+    })
+}

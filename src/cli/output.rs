@@ -1,0 +1,80 @@
+//! The only place that prints: results on stdout, everything else on stderr.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+/// Prints a result as one JSON document.
+pub(super) fn json<T: Serialize>(value: &T) {
+    // These values always serialise; a reader who has gone away is no error.
+    if let Ok(text) = serde_json::to_string(value) {
+        line(&text);
+    }
+}
+
+/// Prints a line of a result.
+pub(super) fn line(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Prints a text that ends by itself.
+pub(super) fn raw(text: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text).and_then(|()| out.flush());
+}
+
+/// Says something that is no result, on stderr.
+pub(super) fn advise(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says what is wrong, on stderr.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "error: {}", visible(text));
+}
+
+/// Tells whether a terminal stands behind stdout, and wants colour.
+pub(super) fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Returns `text` with its control characters spelt out: a file's name must not steer a terminal.
+pub(super) fn visible(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return text.into();
+    }
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect::<String>()
+        .into()
+}
+
+/// Prints rows in columns that are as wide as their widest cell.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
+    let shown: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| visible(cell).into_owned()).collect()).collect();
+    let width = |column: usize| {
+        let cells = shown.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(head.get(column).map(|h| h.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let print = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        line(padded.collect::<Vec<_>>().join("  ").trim_end());
+    };
+    print(head.to_vec());
+    for row in &shown {
+        print(row.iter().map(String::as_str).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(visible("plain é"), "plain é");
+        assert_eq!(visible("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+    }
+}

@@ -1,0 +1,58 @@
+//! A progress bar on stderr, when a terminal stands behind it.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::logging::Loudness;
+use crate::reconcile::{Phase, Progress};
+
+/// Shows how far a run is, with rate and remaining time.
+#[derive(Debug)]
+pub(super) struct Bar {
+    bar: ProgressBar,
+    phase: Option<Phase>,
+}
+
+impl Bar {
+    pub(super) fn new(loudness: Loudness) -> Option<Self> {
+        let shown = loudness > Loudness::Quiet && std::io::stderr().is_terminal();
+        shown.then(|| Self {
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)),
+            phase: None,
+        })
+    }
+
+    pub(super) fn show(&mut self, progress: Progress) {
+        if self.phase != Some(progress.phase) {
+            self.phase = Some(progress.phase);
+            let what = match progress.phase {
+                Phase::Reading => "reading ",
+                Phase::Deleting => "deleting",
+            };
+            let style = match progress.total {
+                Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}",
+                None => "{msg} {spinner} {human_pos} {per_sec}",
+            };
+            self.bar.reset();
+            // The templates are constants; the plain style is as good where one would not parse.
+            self.bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.bar.set_message(what);
+            self.bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        if let Some(total) = progress.total {
+            self.bar.set_length(total.max(progress.done));
+        }
+        self.bar.set_position(progress.done);
+    }
+
+    /// Takes the bar away while something else is printed.
+    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

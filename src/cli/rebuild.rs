@@ -1,0 +1,154 @@
+//! `rebuild`: one run.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::args::{Format, RebuildArgs};
+use super::exit::{Exit, Failure};
+use super::logging::Loudness;
+use super::output;
+use super::progress::Bar;
+use super::report_file::ReportFile;
+use super::text;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
+use crate::index::{Access, Index};
+use crate::reconcile::{Answer, Evidence, FindingKind, Observer, Progress, Reconciler, Report, Request};
+use crate::storage;
+
+pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) -> Result<Exit, Failure> {
+    let request = Request {
+        mode: args.mode,
+        dry_run: args.dry_run,
+        force: args.force,
+        user: args.user_id,
+        adopt: args.adopt,
+        max_delete: args.max_delete,
+        min_age: args.min_age,
+    };
+    request.check()?;
+    let url = config.storage()?;
+    let mut screen = Screen::new(&args, loudness)?;
+    let report = match reconcile(url, &config.database, &request, &mut screen).await {
+        Ok(report) => report,
+        Err(error) if error.kind() == ErrorKind::Usage => return Err(error.into()),
+        Err(error) => {
+            let mut report = Report::new(request.mode, request.dry_run);
+            report.fail(error.code(), error.to_string());
+            report
+        }
+    };
+    Ok(screen.finish(report))
+}
+
+async fn reconcile(url: &str, database: &str, request: &Request, screen: &mut Screen) -> Result<Report, Error> {
+    let storage = storage::open(url).map_err(Error::from);
+    if let Err(error) = &storage {
+        // A user who does not exist is the asker's mistake, whatever else is wrong.
+        if let (Some(user), ErrorKind::Failed) = (request.user, error.kind()) {
+            Index::open(database, Access::Read).await?.user(user).await?;
+        }
+    }
+    let storage = storage?;
+    let access = if request.writes() { Access::Write } else { Access::Read };
+    let index = Index::open(database, access).await?;
+    tracing::info!(mode = %request.mode, dry_run = request.dry_run, "run begins");
+    let report = Reconciler::new(&storage, &index).run(request, screen).await;
+    index.close().await;
+    report
+}
+
+/// Shows a run: findings and summary on stdout, progress and problems on stderr, evidence in the report file.
+struct Screen {
+    format: Format,
+    loudness: Loudness,
+    colour: bool,
+    lines: Vec<u8>,
+    bar: Option<Bar>,
+    file: Option<ReportFile>,
+}
+
+impl Screen {
+    fn new(args: &RebuildArgs, loudness: Loudness) -> Result<Self, Failure> {
+        Ok(Self {
+            format: args.format,
+            loudness,
+            colour: output::wants_colour(),
+            lines: Vec::new(),
+            bar: Bar::new(loudness),
+            file: args.report.as_deref().map(ReportFile::create).transpose()?,
+        })
+    }
+
+    fn prints(&self, kind: FindingKind) -> bool {
+        let from = match kind {
+            FindingKind::Matched => Loudness::All,
+            FindingKind::Unclaimed => Loudness::Verbose,
+            _ => Loudness::Normal,
+        };
+        self.format == Format::Text && self.loudness >= from
+    }
+
+    fn print_lines(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        match self.bar.as_ref().filter(|_| std::io::stdout().is_terminal()) {
+            Some(bar) => bar.aside(|| output::raw(&lines)),
+            None => output::raw(&lines),
+        }
+    }
+
+    /// Prints what is left, and returns how the run ended.
+    fn finish(mut self, mut report: Report) -> Exit {
+        self.print_lines();
+        if let Some(bar) = &self.bar {
+            bar.clear();
+        }
+        if let Some(trouble) = self.file.take().and_then(ReportFile::finish) {
+            report.note("report_failed", trouble, None);
+        }
+        match self.format {
+            Format::Json => output::json(&Answer::from(&report)),
+            Format::Text => output::raw(text::summary(&report).as_bytes()),
+        }
+        for problem in &report.problems {
+            output::complain(&problem.message);
+        }
+        if let Some(refusal) = &report.refusal {
+            output::complain(&format!("refused: {}", refusal.message));
+        }
+        let _ = std::io::stderr().flush();
+        Exit::of(&report)
+    }
+}
+
+impl Observer for Screen {
+    fn wants(&self, kind: FindingKind) -> bool {
+        let in_file = kind != FindingKind::Matched || self.loudness == Loudness::All;
+        (self.file.is_some() && in_file) || self.prints(kind)
+    }
+
+    fn finding(&mut self, evidence: &Evidence) {
+        if let Some(file) = &mut self.file {
+            file.take(evidence);
+        }
+        if self.prints(evidence.kind) {
+            text::finding(evidence, self.colour, &mut self.lines);
+            if self.lines.len() > 64 * 1024 {
+                self.print_lines();
+            }
+        }
+    }
+
+    fn wants_progress(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        self.print_lines();
+        if let Some(bar) = &mut self.bar {
+            bar.show(progress);
+        }
+    }
+}

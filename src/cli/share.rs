@@ -1,0 +1,69 @@
+//! `share`: links to files.
+
+use super::args::{Format, ShareCommand};
+use super::exit::{Exit, Failure};
+use super::output;
+use crate::clock;
+use crate::config::Config;
+use crate::index::{Access, Index, NewLink};
+use crate::model::Timestamp;
+
+pub(super) async fn run(command: ShareCommand, config: &Config) -> Result<Exit, Failure> {
+    let access = if matches!(command, ShareCommand::List { .. }) { Access::Read } else { Access::Write };
+    let index = Index::open(&config.database, access).await?;
+    let done = carry_out(command, &index).await;
+    index.close().await;
+    done
+}
+
+async fn carry_out(command: ShareCommand, index: &Index) -> Result<Exit, Failure> {
+    match command {
+        ShareCommand::Create { user_id, path, expires, format } => {
+            let user = index.user(user_id).await?;
+            let ends = |after: std::time::Duration| {
+                let micros = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
+                Timestamp::from_micros(clock::now().micros().saturating_add(micros))
+            };
+            let new = NewLink { user: user.id, path, token: token()?, expires_at: expires.map(ends) };
+            let link = index.create_link(new).await?;
+            match format {
+                Format::Json => output::json(&link),
+                Format::Text => {
+                    output::line(&link.token);
+                    let until = link.expires_at.unwrap_or_else(|| "it is revoked".to_owned());
+                    output::advise(&format!("this token opens {:?} of user {} until {until}", link.path, link.user_id));
+                }
+            }
+        }
+        ShareCommand::List { format } => {
+            let links = index.links().await?;
+            match format {
+                Format::Json => output::json(&links),
+                Format::Text => {
+                    let rows: Vec<_> = links
+                        .into_iter()
+                        .map(|l| {
+                            let state = if l.is_active { "active" } else { "ended" };
+                            let ends = l.expires_at.unwrap_or_else(|| "never".to_owned());
+                            vec![l.token, l.user_id.to_string(), state.to_owned(), ends, l.path]
+                        })
+                        .collect();
+                    output::table(&["TOKEN", "USER", "STATE", "ENDS", "PATH"], &rows);
+                }
+            }
+        }
+        ShareCommand::Revoke { token } => {
+            index.revoke_link(&token).await?;
+            output::advise("the link is revoked");
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Makes a secret of 256 random bits, in hexadecimal.
+fn token() -> Result<String, Failure> {
+    let mut bits = [0_u8; 32];
+    getrandom::fill(&mut bits)
+        .map_err(|e| Failure::new(Exit::Failed, format!("the system gives no random numbers: {e}")))?;
+    Ok(bits.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,136 @@
+//! Flags, environment, file -> where storage and index are. Every bad value ends here with a clear error.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Where the index is when nobody says otherwise.
+pub const DEFAULT_DATABASE: &str = "sqlite://data/index.sqlite3";
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What flags and environment say; flags have won already.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// The URL of the storage.
+    pub storage: Option<String>,
+    /// The URL of the database.
+    pub database: Option<String>,
+    /// How log lines look.
+    pub log_format: Option<LogFormat>,
+    /// A file with the same settings.
+    pub file: Option<PathBuf>,
+}
+
+/// The settings that hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    storage: Option<String>,
+    /// The URL of the database.
+    pub database: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// The settings of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    storage: Option<String>,
+    database: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+/// Why the settings do not hold together.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("config file {file:?} cannot be read: {source}")]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("config file {file:?}: {why}; settings are storage, database and log_format")]
+    Wrong {
+        /// Which.
+        file: PathBuf,
+        /// What the parser said.
+        why: String,
+    },
+    /// Nobody says where the files are.
+    #[error("no storage is named; use --storage, STORAGE_URL, or `storage` in a config file")]
+    NoStorage,
+}
+
+impl Config {
+    /// Fills what was not given from the file, and what the file does not say with what is usual.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has a setting that is not known.
+    pub fn load(given: Given) -> Result<Self, ConfigError> {
+        let file = given.file.as_deref().map(read).transpose()?.unwrap_or_default();
+        Ok(Self {
+            storage: given.storage.or(file.storage),
+            database: given.database.or(file.database).unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+            log_format: given.log_format.or(file.log_format).unwrap_or_default(),
+        })
+    }
+
+    /// Returns the URL of the storage.
+    ///
+    /// # Errors
+    /// When nobody has named one: a guess could be another storage than the one that is meant.
+    pub fn storage(&self) -> Result<&str, ConfigError> {
+        self.storage.as_deref().ok_or(ConfigError::NoStorage)
+    }
+}
+
+fn read(file: &Path) -> Result<File, ConfigError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+    toml::from_str(&text).map_err(|e| ConfigError::Wrong { file: file.to_owned(), why: e.message().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_the_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "storage = '/from/file'\nlog_format = 'json'\n").unwrap();
+        let given = Given { storage: Some("/from/flag".into()), file: Some(file.clone()), ..Given::default() };
+        let config = Config::load(given).unwrap();
+        assert_eq!(config.storage().unwrap(), "/from/flag");
+        assert_eq!((config.database.as_str(), config.log_format), (DEFAULT_DATABASE, LogFormat::Json));
+        let config = Config::load(Given { file: Some(file), ..Given::default() }).unwrap();
+        assert_eq!(config.storage().unwrap(), "/from/file");
+        assert!(matches!(Config::load(Given::default()).unwrap().storage(), Err(ConfigError::NoStorage)));
+    }
+
+    #[test]
+    fn unknown_settings_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "storagee = '/x'\n").unwrap();
+        let error = Config::load(Given { file: Some(file), ..Given::default() }).unwrap_err().to_string();
+        assert!(error.contains("storagee") && error.lines().count() == 1, "{error}");
+        let missing = Given { file: Some("/no/such/file".into()), ..Given::default() };
+        assert!(matches!(Config::load(missing), Err(ConfigError::Unreadable { .. })));
+    }
+}

@@ -1,0 +1,5 @@
+//! The tables as SeaORM sees them today.
+
+pub(super) mod share_links;
+pub(super) mod stored_files;
+pub(super) mod users;

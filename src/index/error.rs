@@ -1,0 +1,190 @@
+//! What can go wrong with the index, one variant an operation.
+
+use sea_orm::DbErr;
+use thiserror::Error;
+
+use crate::model::{PrefixError, RecordId};
+
+/// Trouble with the index, or a request that the index cannot fulfil.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// Not a URL of a database.
+    #[error("database {url:?}: {why}")]
+    BadUrl {
+        /// As it was given.
+        url: String,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+    /// The database cannot be opened.
+    #[error("database {url:?} cannot be opened: {}", plain(.source))]
+    Open {
+        /// Which.
+        url: String,
+        /// What the driver said.
+        source: DbErr,
+    },
+    /// Its directory cannot be made.
+    #[error("the directory of database {url:?} cannot be made: {source}")]
+    Directory {
+        /// Which.
+        url: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It belongs to another program.
+    #[error("database {url:?} belongs to another program (it has the table {table:?}); name another one")]
+    NotOurs {
+        /// Which.
+        url: String,
+        /// A table that is not ours.
+        table: String,
+    },
+    /// A newer storm-index made it.
+    #[error("database {url:?} was made by a newer storm-index (step {step:?}); use that version or newer")]
+    Newer {
+        /// Which.
+        url: String,
+        /// The step that is not known.
+        step: String,
+    },
+    /// It was opened for reading only.
+    #[error("the database is open for reading only; this command has to write")]
+    ReadOnly,
+    /// Bringing the schema up to date failed.
+    #[error("the schema cannot be brought up to date: {}", plain(.0))]
+    Migrate(DbErr),
+    /// Reading failed.
+    #[error("the index cannot be read: {}", plain(.0))]
+    Read(DbErr),
+    /// Writing failed; what had been committed before stays.
+    #[error("the index cannot be written: {}", plain(.0))]
+    Write(DbErr),
+    /// The task that writes died.
+    #[error("the index cannot be written: the task that writes stopped")]
+    WriterStopped,
+    /// A record is damaged.
+    #[error("record {0} is damaged: its columns are not readable text; mend or delete it by hand")]
+    Damaged(RecordId),
+    /// No such user.
+    #[error("no user {0}; see `storm-index user list`")]
+    UnknownUser(String),
+    /// No such record.
+    #[error("user {user} has no record of {path:?}; run a sync first if the file is there")]
+    UnknownPath {
+        /// Whose.
+        user: i64,
+        /// Which.
+        path: String,
+    },
+    /// No such link.
+    #[error("no share link {0:?}")]
+    UnknownLink(String),
+    /// Not a prefix.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+    /// Two prefixes would nest.
+    #[error("prefix {new:?} and prefix {old:?} of user {owner:?} would lie within each other; prefixes never nest")]
+    Nested {
+        /// The prefix that was asked for.
+        new: String,
+        /// The prefix in its way.
+        old: String,
+        /// Whose that is.
+        owner: String,
+    },
+    /// A name or id that another user has.
+    #[error("cannot register prefix {prefix:?} as user {wanted}: that {what} belongs to the user of prefix {owner:?}")]
+    Taken {
+        /// The prefix that wanted it.
+        prefix: String,
+        /// The name or id that was wanted.
+        wanted: String,
+        /// `name` or `id`.
+        what: &'static str,
+        /// The prefix of the user who has it.
+        owner: String,
+    },
+    /// A text that cannot be a user's name.
+    #[error("{0:?} cannot be a name: it is empty or has a control character")]
+    BadName(String),
+    /// A user whose links would be lost.
+    #[error("user {name:?} has {links} active share links; revoke them first (`storm-index share list`)")]
+    StillShared {
+        /// Who.
+        name: String,
+        /// How many.
+        links: u64,
+    },
+}
+
+impl IndexError {
+    /// Returns one stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadUrl { .. } => "bad_database_url",
+            Self::Open { .. } | Self::Directory { .. } => "database_unavailable",
+            Self::NotOurs { .. } => "database_not_ours",
+            Self::Newer { .. } => "database_newer",
+            Self::ReadOnly => "database_read_only",
+            Self::Migrate(_) | Self::Read(_) | Self::Write(_) | Self::WriterStopped => "database_failed",
+            Self::Damaged(_) => "record_damaged",
+            Self::UnknownUser(_) => "unknown_user",
+            Self::UnknownPath { .. } => "unknown_path",
+            Self::UnknownLink(_) => "unknown_link",
+            Self::Prefix(_) => "bad_prefix",
+            Self::Nested { .. } => "nested_prefix",
+            Self::Taken { what: "id", .. } => "id_taken",
+            Self::Taken { .. } => "name_taken",
+            Self::BadName(_) => "bad_name",
+            Self::StillShared { .. } => "still_shared",
+        }
+    }
+
+    /// Tells whether the request was wrong, rather than the database.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::BadUrl { .. }
+            | Self::UnknownUser(_)
+            | Self::UnknownPath { .. }
+            | Self::UnknownLink(_)
+            | Self::Prefix(_)
+            | Self::Nested { .. }
+            | Self::Taken { .. }
+            | Self::BadName(_)
+            | Self::StillShared { .. } => true,
+            Self::Open { .. }
+            | Self::Directory { .. }
+            | Self::NotOurs { .. }
+            | Self::Newer { .. }
+            | Self::ReadOnly
+            | Self::Migrate(_)
+            | Self::Read(_)
+            | Self::Write(_)
+            | Self::WriterStopped
+            | Self::Damaged(_) => false,
+        }
+    }
+}
+
+/// What drivers say, what it means, and how to mend it.
+const MEANINGS: &[(&str, &str)] = &[
+    ("database is locked", "it is locked by another program; wait until that has ended, or stop it"),
+    ("database table is locked", "it is locked by another program; wait until that has ended, or stop it"),
+    ("readonly database", "it is read-only; check its permissions, those of its directory, and the mount"),
+    ("database or disk is full", "the disk is full; make room and run again"),
+    ("disk I/O error", "the disk fails (I/O error); check it, and whether it is full"),
+    ("file is not a database", "the file is not a SQLite database; name another one"),
+    ("malformed", "the file is damaged; restore it from a backup, or delete it and rebuild with --adopt"),
+    ("unable to open database file", "the file or its directory cannot be opened; check the path and its permissions"),
+];
+
+/// Says in one line what `error` means.
+fn plain(error: &DbErr) -> String {
+    let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match MEANINGS.iter().find(|(said, _)| line.contains(said)) {
+        Some((_, meaning)) => (*meaning).to_owned(),
+        None => line,
+    }
+}

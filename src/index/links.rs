@@ -1,0 +1,138 @@
+//! Share links: what people made, and therefore what a rebuild never loses.
+
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _};
+use serde::Serialize;
+
+use super::connect::{Index, sql};
+use super::deletes::linked_ids;
+use super::entity::{share_links, stored_files};
+use super::error::IndexError;
+use super::writes::{json, unix_seconds};
+use crate::clock;
+use crate::model::{RecordId, Timestamp, UserId};
+use std::collections::HashSet;
+
+/// The condition under which a link is active; its parameter is the time now. Whatever cannot be read counts as active.
+pub(super) const ACTIVE: &str = "is_active IS NOT 0 AND (expires_at IS NULL OR unixepoch(expires_at, 'subsec') IS NULL \
+     OR unixepoch(expires_at, 'subsec') >= ?)";
+
+/// A link to be made.
+#[derive(Debug, Clone)]
+pub struct NewLink {
+    /// The user whose file it is.
+    pub user: UserId,
+    /// The path below the user's prefix.
+    pub path: String,
+    /// The secret that opens it.
+    pub token: String,
+    /// When it ends, if ever.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A share link and the file that it opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShareLink {
+    /// The id.
+    pub id: i64,
+    /// The secret that opens it.
+    pub token: String,
+    /// The user whose file it is.
+    pub user_id: UserId,
+    /// The path below the user's prefix.
+    pub path: String,
+    /// The record of the file.
+    pub stored_file_id: RecordId,
+    /// Whether it opens anything now: neither revoked nor expired.
+    pub is_active: bool,
+    /// When it ends, as the database has it.
+    pub expires_at: Option<String>,
+    /// When it was made, as the database has it.
+    pub created_at: String,
+}
+
+impl Index {
+    /// Returns which of the records `ids` have an active share link.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn protected(&self, ids: &[RecordId]) -> Result<HashSet<RecordId>, IndexError> {
+        linked_ids(&self.reader, &json(ids.iter()), clock::now()).await.map_err(IndexError::Read)
+    }
+
+    /// Makes a link to a file that has a record.
+    ///
+    /// # Errors
+    /// When the file has no record, or the index cannot be written.
+    pub async fn create_link(&self, new: NewLink) -> Result<ShareLink, IndexError> {
+        let db = self.writing()?;
+        let record = stored_files::Entity::find()
+            .filter(stored_files::Column::UserId.eq(new.user))
+            .filter(stored_files::Column::Path.eq(new.path.as_str()))
+            .one(db)
+            .await
+            .map_err(IndexError::Read)?
+            .ok_or_else(|| IndexError::UnknownPath { user: new.user, path: new.path.clone() })?;
+        let created_at = clock::now();
+        let link = share_links::ActiveModel {
+            stored_file_id: Set(record.id),
+            token: Set(new.token.clone()),
+            is_active: Set(true),
+            expires_at: Set(new.expires_at.map(Timestamp::to_utc)),
+            created_at: Set(created_at.to_utc()),
+            ..Default::default()
+        };
+        let link = share_links::Entity::insert(link).exec(db).await.map_err(IndexError::Write)?;
+        Ok(ShareLink {
+            id: link.last_insert_id,
+            token: new.token,
+            user_id: new.user,
+            path: new.path,
+            stored_file_id: record.id,
+            is_active: true,
+            expires_at: new.expires_at.map(Timestamp::to_text),
+            created_at: created_at.to_text(),
+        })
+    }
+
+    /// Returns all links, in the order of users and paths.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn links(&self) -> Result<Vec<ShareLink>, IndexError> {
+        let query = format!(
+            "SELECT share_links.id, token, user_id, path, stored_file_id, ({ACTIVE}), expires_at, share_links.created_at \
+             FROM share_links JOIN stored_files ON stored_files.id = stored_file_id ORDER BY user_id, path, share_links.id"
+        );
+        let values = [unix_seconds(clock::now()).into()];
+        let rows = self.reader.query_all_raw(sql(&query, values)).await.map_err(IndexError::Read)?;
+        rows.iter()
+            .map(|row| {
+                Ok(ShareLink {
+                    id: row.try_get_by_index(0)?,
+                    token: row.try_get_by_index(1)?,
+                    user_id: row.try_get_by_index(2)?,
+                    path: row.try_get_by_index(3)?,
+                    stored_file_id: row.try_get_by_index(4)?,
+                    is_active: row.try_get_by_index(5)?,
+                    expires_at: row.try_get_by_index(6)?,
+                    created_at: row.try_get_by_index(7)?,
+                })
+            })
+            .collect::<Result<_, sea_orm::DbErr>>()
+            .map_err(IndexError::Read)
+    }
+
+    /// Ends a link for good. The row stays, so that it can be seen that there was one.
+    ///
+    /// # Errors
+    /// When there is no such link, or the index cannot be written.
+    pub async fn revoke_link(&self, token: &str) -> Result<(), IndexError> {
+        let ended = share_links::Entity::update_many()
+            .col_expr(share_links::Column::IsActive, sea_orm::sea_query::Expr::value(false))
+            .filter(share_links::Column::Token.eq(token))
+            .exec(self.writing()?)
+            .await
+            .map_err(IndexError::Write)?;
+        if ended.rows_affected == 0 { Err(IndexError::UnknownLink(token.to_owned())) } else { Ok(()) }
+    }
+}

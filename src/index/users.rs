@@ -1,0 +1,220 @@
+//! Users: registering, renaming, removing, and the rules that keep their prefixes apart.
+
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+};
+use serde::Serialize;
+
+use super::connect::{Index, sql};
+use super::entity::users;
+use super::error::IndexError;
+use super::links::ACTIVE;
+use super::writes::{Writer, unix_seconds};
+use crate::clock;
+use crate::model::{Prefix, UserId};
+
+/// A registered user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The id.
+    pub id: UserId,
+    /// The name, unique.
+    pub name: String,
+    /// Which keys belong to the user.
+    pub prefix: Prefix,
+}
+
+impl Serialize for User {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Row<'u> {
+            id: UserId,
+            name: &'u str,
+            prefix: &'u str,
+        }
+        Row { id: self.id, name: &self.name, prefix: self.prefix.as_str() }.serialize(serializer)
+    }
+}
+
+/// A user to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// The name.
+    pub name: String,
+    /// The id; without one, the next free id.
+    pub id: Option<UserId>,
+    /// The prefix; without one, the id.
+    pub prefix: Option<String>,
+}
+
+impl Index {
+    /// Returns all users, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the index cannot be read, or another program has written a prefix that cannot be one.
+    pub async fn users(&self) -> Result<Vec<User>, IndexError> {
+        load(&self.reader).await
+    }
+
+    /// Returns the user `id`.
+    ///
+    /// # Errors
+    /// When there is none, or the index cannot be read.
+    pub async fn user(&self, id: UserId) -> Result<User, IndexError> {
+        let users = self.users().await?;
+        users.into_iter().find(|u| u.id == id).ok_or_else(|| IndexError::UnknownUser(id.to_string()))
+    }
+
+    /// Returns the lowest id above all that users have or had.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn next_user_id(&self) -> Result<UserId, IndexError> {
+        next_id(&self.reader).await
+    }
+
+    /// Registers a user.
+    ///
+    /// # Errors
+    /// When the name, id or prefix is taken, the prefix would nest with another, or the index cannot be written.
+    pub async fn add_user(&self, new: NewUser) -> Result<User, IndexError> {
+        self.writer()?.add_user(new).await
+    }
+
+    /// Gives the user `name` another name; the prefix stays.
+    ///
+    /// # Errors
+    /// When there is no such user, the name is taken, or the index cannot be written.
+    pub async fn rename_user(&self, name: &str, new: &str) -> Result<User, IndexError> {
+        check_name(new)?;
+        let transaction = self.writer()?.begin().await?;
+        let users = load(&transaction).await?;
+        let user = find(&users, name)?;
+        if let Some(other) = users.iter().find(|u| u.name == new && u.id != user.id) {
+            return Err(taken(user.prefix.as_str(), new.to_owned(), "name", other));
+        }
+        users::Entity::update_many()
+            .col_expr(users::Column::Name, sea_orm::sea_query::Expr::value(new))
+            .filter(users::Column::Id.eq(user.id))
+            .exec(&transaction)
+            .await
+            .map_err(IndexError::Write)?;
+        let renamed = User { name: new.to_owned(), ..user.clone() };
+        transaction.commit().await.map_err(IndexError::Write)?;
+        Ok(renamed)
+    }
+
+    /// Removes the user `name` with the user's records, which can be rebuilt, and dead links. Objects are not touched.
+    ///
+    /// # Errors
+    /// When there is no such user, an active share link would be lost, or the index cannot be written.
+    pub async fn remove_user(&self, name: &str) -> Result<User, IndexError> {
+        let transaction = self.writer()?.begin().await?;
+        let users = load(&transaction).await?;
+        let user = find(&users, name)?.clone();
+        let active = format!(
+            "SELECT count(*) FROM share_links JOIN stored_files ON stored_files.id = stored_file_id \
+             WHERE user_id = ? AND {ACTIVE}"
+        );
+        let values = [user.id.into(), unix_seconds(clock::now()).into()];
+        let row = transaction.query_one_raw(sql(&active, values)).await.map_err(IndexError::Read)?;
+        let links: i64 = row.map_or(Ok(0), |r| r.try_get_by_index(0)).map_err(IndexError::Read)?;
+        if links > 0 {
+            return Err(IndexError::StillShared { name: user.name, links: links.unsigned_abs() });
+        }
+        for statement in [
+            "DELETE FROM share_links WHERE stored_file_id IN (SELECT id FROM stored_files WHERE user_id = ?)",
+            "DELETE FROM stored_files WHERE user_id = ?",
+            "DELETE FROM users WHERE id = ?",
+        ] {
+            transaction.execute_raw(sql(statement, [user.id.into()])).await.map_err(IndexError::Write)?;
+        }
+        transaction.commit().await.map_err(IndexError::Write)?;
+        Ok(user)
+    }
+}
+
+impl Writer {
+    /// Registers a user; see [`Index::add_user`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn add_user(&self, new: NewUser) -> Result<User, IndexError> {
+        check_name(&new.name)?;
+        let transaction = self.begin().await?;
+        let users = load(&transaction).await?;
+        let id = match new.id {
+            Some(id) => id,
+            None => next_id(&transaction).await?,
+        };
+        let prefix = Prefix::parse(&new.prefix.unwrap_or_else(|| id.to_string()))?;
+        check_free(&users, id, &new.name, &prefix)?;
+        let row = users::ActiveModel {
+            id: if id > 0 { Set(id) } else { NotSet },
+            name: Set(new.name.clone()),
+            prefix: Set(prefix.as_str().to_owned()),
+            created_at: Set(clock::now_utc()),
+        };
+        users::Entity::insert(row).exec(&transaction).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(IndexError::Write)?;
+        Ok(User { id, name: new.name, prefix })
+    }
+}
+
+/// Checks that a user with these three could stand beside `users`.
+///
+/// # Errors
+/// Names what is in the way, and whose it is.
+pub(crate) fn check_free(users: &[User], id: UserId, name: &str, prefix: &Prefix) -> Result<(), IndexError> {
+    for other in users {
+        if other.id == id {
+            return Err(taken(prefix.as_str(), id.to_string(), "id", other));
+        }
+        if other.name == name {
+            return Err(taken(prefix.as_str(), format!("{name:?}"), "name", other));
+        }
+        if other.prefix.nests_with(prefix) {
+            return Err(IndexError::Nested {
+                new: prefix.to_string(),
+                old: other.prefix.to_string(),
+                owner: other.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn taken(prefix: &str, wanted: String, what: &'static str, owner: &User) -> IndexError {
+    IndexError::Taken { prefix: prefix.to_owned(), wanted, what, owner: owner.prefix.to_string() }
+}
+
+fn check_name(name: &str) -> Result<(), IndexError> {
+    let bad = name.trim().is_empty() || name.chars().any(char::is_control);
+    if bad { Err(IndexError::BadName(name.to_owned())) } else { Ok(()) }
+}
+
+fn find<'u>(users: &'u [User], name: &str) -> Result<&'u User, IndexError> {
+    users.iter().find(|u| u.name == name).ok_or_else(|| IndexError::UnknownUser(format!("{name:?}")))
+}
+
+async fn load(db: &impl ConnectionTrait) -> Result<Vec<User>, IndexError> {
+    use sea_orm::QuerySelect as _;
+    let rows: Vec<(i64, String, String)> = users::Entity::find()
+        .select_only()
+        .columns([users::Column::Id, users::Column::Name, users::Column::Prefix])
+        .order_by_asc(users::Column::Id)
+        .into_tuple()
+        .all(db)
+        .await
+        .map_err(IndexError::Read)?;
+    rows.into_iter().map(|(id, name, prefix)| Ok(User { id, name, prefix: Prefix::parse(&prefix)? })).collect()
+}
+
+/// Returns an id that no user has or had.
+async fn next_id(db: &impl ConnectionTrait) -> Result<UserId, IndexError> {
+    let query = "SELECT max(ifnull((SELECT max(id) FROM users), 0), \
+                 ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'users'), 0)) + 1";
+    let row = db.query_one_raw(sql(query, [])).await.map_err(IndexError::Read)?;
+    row.map_or(Ok(1), |row| row.try_get_by_index(0)).map_err(IndexError::Read)
+}

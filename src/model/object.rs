@@ -1,0 +1,185 @@
+//! What the storage says of an object, and of an entry that cannot be one.
+
+use std::fmt;
+
+use super::Timestamp;
+
+/// The facts of one object, as a listing tells them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// The key in the storage.
+    pub key: String,
+    /// The size in bytes.
+    pub size: u64,
+    /// When the object was last written.
+    pub last_modified: Timestamp,
+    /// The entity tag without its quotes, where the storage has one.
+    pub etag: Option<String>,
+}
+
+/// What a different entity tag says, when all else is equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EtagMeaning {
+    /// The object was written anew: object stores count or hash.
+    Content,
+    /// Nothing: on a local disk the tag contains the inode, which a restore or a copy changes.
+    Place,
+}
+
+/// Returns `etag` without the quotes (and the weakness mark) that HTTP puts around it.
+pub fn unquoted(etag: &str) -> &str {
+    let etag = etag.strip_prefix("W/").unwrap_or(etag);
+    etag.strip_prefix('"').and_then(|e| e.strip_suffix('"')).unwrap_or(etag)
+}
+
+/// An entry of the storage that cannot be an object, or a place that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadEntry {
+    /// The key as far as it can be written; what is not UTF-8 is replaced.
+    pub shown: String,
+    /// What is wrong.
+    pub reason: BadReason,
+    /// Which keys the entry could hide.
+    pub hides: Hides,
+}
+
+impl fmt::Display for BadEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.shown, self.reason)
+    }
+}
+
+impl std::error::Error for BadEntry {}
+
+/// Why an entry cannot be an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadReason {
+    /// The name is not UTF-8.
+    NotUtf8,
+    /// The name has a control character.
+    ControlCharacter,
+    /// The name ends in `#` and digits, which the storage library takes for its own unfinished uploads.
+    ReservedName,
+    /// A link that leads out of the storage.
+    LinkOutside,
+    /// A link that leads back to itself or to a directory above it.
+    LinkLoop,
+    /// A link to nothing.
+    LinkBroken,
+    /// A socket, a pipe or a device.
+    Special,
+    /// The storage library cannot address the key: an empty, `.` or `..` segment, a slash at an end.
+    Unaddressable,
+    /// A directory or file whose content or facts cannot be read: the storage's word is missing here.
+    Unreadable(String),
+}
+
+impl BadReason {
+    /// Tells whether the listing itself failed here, rather than met something that is no object.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Unreadable(_))
+    }
+
+    /// Returns the reason as one stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not_utf8",
+            Self::ControlCharacter => "control_character",
+            Self::ReservedName => "reserved_name",
+            Self::LinkOutside => "link_outside",
+            Self::LinkLoop => "link_loop",
+            Self::LinkBroken => "link_broken",
+            Self::Special => "special_file",
+            Self::Unaddressable => "unaddressable_key",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for BadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotUtf8 => "the name is not UTF-8; rename it",
+            Self::ControlCharacter => "the name has a control character; rename it",
+            Self::ReservedName => "a name that ends in # and digits marks an unfinished upload; rename it to index it",
+            Self::LinkOutside => "a link that leads out of the storage is not followed",
+            Self::LinkLoop => "a link that leads back to itself is not followed",
+            Self::LinkBroken => "a link to nothing",
+            Self::Special => "not a regular file",
+            Self::Unaddressable => {
+                "a key with an empty, `.` or `..` segment or a slash at an end cannot be read back; rename it"
+            }
+            Self::Unreadable(why) => return write!(f, "cannot be read: {why}"),
+        })
+    }
+}
+
+/// Which keys an entry could hide from the listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hides {
+    /// None: no key could name it.
+    Nothing,
+    /// The key itself.
+    Key(String),
+    /// The key itself and all keys below it.
+    Tree(String),
+}
+
+impl Hides {
+    /// Tells whether `key` could be hidden.
+    pub fn covers(&self, key: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Key(exact) => key == exact,
+            Self::Tree(top) => {
+                top.is_empty() || key.strip_prefix(top.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
+            }
+        }
+    }
+
+    /// Tells whether all keys that could be hidden sort before `key`.
+    pub fn ends_before(&self, key: &str) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Key(exact) => exact.as_str() < key,
+            // `/` is followed by `0`: the first text after all that begins with `top/`.
+            Self::Tree(top) => !top.is_empty() && !self.covers(key) && after_tree(top, key),
+        }
+    }
+}
+
+/// Tells whether `key` sorts after everything that begins with `top/`.
+fn after_tree(top: &str, key: &str) -> bool {
+    key.as_bytes() > top.as_bytes()
+        && (key.len() < top.len() || !key.starts_with(top) || key.as_bytes()[top.len()] > b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_hides_itself_and_what_is_below() {
+        let tree = Hides::Tree("a/b".into());
+        for (key, covered, past) in [
+            ("a/b", true, false),
+            ("a/b/c", true, false),
+            ("a/b-c", false, false),
+            ("a/b0", false, true),
+            ("a/a", false, false),
+            ("b", false, true),
+        ] {
+            assert_eq!((tree.covers(key), tree.ends_before(key)), (covered, past), "{key}");
+        }
+        assert!(Hides::Tree(String::new()).covers("anything"));
+        assert!(Hides::Key("k".into()).covers("k") && !Hides::Key("k".into()).covers("k/x"));
+        assert!(!Hides::Nothing.covers(""));
+    }
+
+    #[test]
+    fn quotes_are_no_part_of_a_tag() {
+        for (quoted, bare) in [("\"a-1\"", "a-1"), ("W/\"a\"", "a"), ("a", "a"), ("\"", "\""), ("", "")] {
+            assert_eq!(unquoted(quoted), bare);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Where actions land: the only room that causes a write. The preview has no handle that could.
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+
+use super::guard::Cleared;
+use crate::index::{Candidate, Fate, IndexError, NewRecord, NewUser, Refresh, User, Writer, Written};
+
+/// Records to be made and brought up to date, in key order.
+#[derive(Debug, Default)]
+pub(super) struct WriteBatch {
+    pub(super) creates: Vec<NewRecord>,
+    pub(super) updates: Vec<Refresh>,
+}
+
+impl WriteBatch {
+    pub(super) fn len(&self) -> usize {
+        self.creates.len() + self.updates.len()
+    }
+}
+
+/// Takes actions that have been decided.
+#[async_trait]
+pub(super) trait Sink: Send {
+    /// Registers a user.
+    async fn adopt(&mut self, user: &User) -> Result<(), IndexError>;
+    /// Takes a batch of additions and refreshes. It may still be under way when this returns.
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError>;
+    /// Deletes records that the guard has cleared.
+    async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError>;
+    /// Waits for what is under way, and returns what was written in all.
+    async fn settle(&mut self) -> Result<Written, IndexError>;
+}
+
+/// Writes into the index; one batch is written while the next one is put together.
+#[derive(Debug)]
+pub(super) struct IndexSink {
+    writer: Writer,
+    under_way: Option<JoinHandle<Result<Written, IndexError>>>,
+    written: Written,
+}
+
+impl IndexSink {
+    pub(super) fn new(writer: Writer) -> Self {
+        Self { writer, under_way: None, written: Written::default() }
+    }
+}
+
+#[async_trait]
+impl Sink for IndexSink {
+    async fn adopt(&mut self, user: &User) -> Result<(), IndexError> {
+        let new = NewUser { name: user.name.clone(), id: Some(user.id), prefix: Some(user.prefix.as_str().to_owned()) };
+        self.writer.add_user(new).await.map(drop)
+    }
+
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError> {
+        self.settle().await?;
+        let writer = self.writer.clone();
+        self.under_way = Some(tokio::spawn(async move { writer.write(&batch.creates, &batch.updates).await }));
+        Ok(())
+    }
+
+    async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {
+        self.settle().await?;
+        let candidates: Vec<Candidate<'_>> =
+            cleared.iter().map(|c| Candidate { id: c.orphan().id, version: &c.orphan().version }).collect();
+        self.writer.delete(&candidates).await
+    }
+
+    async fn settle(&mut self) -> Result<Written, IndexError> {
+        if let Some(batch) = self.under_way.take() {
+            let written = batch.await.map_err(|_| IndexError::WriterStopped)??;
+            self.written.created += written.created;
+            self.written.updated += written.updated;
+        }
+        Ok(self.written)
+    }
+}
+
+/// Counts what would be written, and cannot write.
+#[derive(Debug, Default)]
+pub(super) struct Preview {
+    written: Written,
+}
+
+#[async_trait]
+impl Sink for Preview {
+    async fn adopt(&mut self, _user: &User) -> Result<(), IndexError> {
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError> {
+        self.written.created += batch.creates.len() as u64;
+        self.written.updated += batch.updates.len() as u64;
+        Ok(())
+    }
+
+    async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {
+        Ok(vec![Fate::Deleted; cleared.len()])
+    }
+
+    async fn settle(&mut self) -> Result<Written, IndexError> {
+        Ok(self.written)
+    }
+}

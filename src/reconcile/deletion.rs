@@ -1,0 +1,129 @@
+//! The second half of a run: everything has been read, the guard speaks once, and each record that may go is looked for
+//! once more before it does.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, stream};
+
+use super::apply::Sink;
+use super::guard::{Cleared, Verdict};
+use super::plan::SkipReason;
+use super::queue::DeletionQueue;
+use super::report::{Action, Evidence, FindingKind, IndexSide, Observer, Phase, Progress, Report};
+use super::run::Stop;
+use crate::index::Fate;
+use crate::model::{Orphan, Prefix, UserId};
+use crate::storage::{Glance, StorageReader};
+
+/// How many records one transaction deletes.
+const BATCH: usize = 500;
+
+/// How many objects are asked for at a time.
+const GLANCES: usize = 32;
+
+/// Carries out the deletions that `verdict` lets through.
+pub(super) struct Deletion<'r> {
+    pub(super) storage: &'r StorageReader,
+    pub(super) prefixes: HashMap<UserId, Prefix>,
+    pub(super) verdict: Verdict,
+    pub(super) sink: &'r mut dyn Sink,
+    pub(super) report: &'r mut Report,
+    pub(super) observer: &'r mut dyn Observer,
+}
+
+impl Deletion<'_> {
+    /// Works through the queue.
+    pub(super) async fn run(mut self, queue: DeletionQueue) -> Result<(), Stop> {
+        let total = queue.len();
+        if total == 0 || (self.verdict.is_closed() && !self.observer.wants(FindingKind::Orphaned)) {
+            return Ok(());
+        }
+        let mut batches = queue.into_batches(BATCH)?;
+        let mut done = 0;
+        loop {
+            let orphans = batches.next()?;
+            if orphans.is_empty() {
+                return Ok(());
+            }
+            self.batch(&orphans).await?;
+            done += orphans.len() as u64;
+            self.observer.progress(Progress { phase: Phase::Deleting, done, total: Some(total) });
+        }
+    }
+
+    async fn batch(&mut self, orphans: &[Orphan]) -> Result<(), Stop> {
+        let mut cleared = Vec::with_capacity(orphans.len());
+        for orphan in orphans {
+            match self.verdict.clear(orphan) {
+                Some(may_go) => cleared.push(may_go),
+                None => self.tell(orphan, Action::None, "refused"),
+            }
+        }
+        let keys: Vec<String> = cleared.iter().map(|c| self.key_of(c.orphan())).collect();
+        let storage = self.storage;
+        let glances: Vec<Glance> = stream::iter(&keys).map(|key| storage.glance(key)).buffered(GLANCES).collect().await;
+        let mut absent: Vec<Cleared<'_>> = Vec::with_capacity(cleared.len());
+        for ((may_go, glance), key) in cleared.into_iter().zip(glances).zip(keys) {
+            match glance {
+                Glance::Absent => absent.push(may_go),
+                Glance::Present => self.keep(may_go.orphan(), SkipReason::Reappeared),
+                Glance::Unknown(why) => {
+                    self.keep(may_go.orphan(), SkipReason::Unanswered);
+                    let message = format!("{key:?} could not be looked for, so its record is kept: {why}");
+                    self.report.note("head_failed", message, Some(key));
+                }
+            }
+        }
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let fates = self.sink.delete(&absent).await?;
+        for (gone, fate) in absent.iter().zip(fates) {
+            match fate {
+                Fate::Deleted => {
+                    self.report.tally.deleted += 1;
+                    self.tell(gone.orphan(), Action::Delete, "no_object");
+                }
+                Fate::Changed => self.keep(gone.orphan(), SkipReason::Changed),
+                Fate::Protected => self.keep(gone.orphan(), SkipReason::ActiveShare),
+            }
+        }
+        Ok(())
+    }
+
+    fn key_of(&self, orphan: &Orphan) -> String {
+        self.prefixes.get(&orphan.user).map_or_else(|| orphan.path.clone(), |prefix| prefix.key_of(&orphan.path))
+    }
+
+    fn keep(&mut self, orphan: &Orphan, reason: SkipReason) {
+        self.report.tally.skipped += 1;
+        self.tell(orphan, Action::Skip, reason.as_str());
+    }
+
+    fn tell(&mut self, orphan: &Orphan, action: Action, reason: &'static str) {
+        let key = self.key_of(orphan);
+        tell_orphan(self.observer, orphan, key, action, reason);
+    }
+}
+
+/// Tells the observer about an orphan.
+pub(super) fn tell_orphan(
+    observer: &mut dyn Observer,
+    orphan: &Orphan,
+    key: String,
+    action: Action,
+    reason: &'static str,
+) {
+    if observer.wants(FindingKind::Orphaned) {
+        observer.finding(&Evidence {
+            kind: FindingKind::Orphaned,
+            user_id: Some(orphan.user),
+            path: orphan.path.clone(),
+            key,
+            reasons: vec![reason],
+            action,
+            storage: None,
+            index: Some(IndexSide::from(orphan)),
+        });
+    }
+}

@@ -1,0 +1,95 @@
+//! What could be hidden near the place where the listing is.
+
+use crate::model::{BadEntry, Hides};
+
+/// How a record stands to what is hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shadow {
+    /// Nothing hides it: without an object it is an orphan.
+    None,
+    /// An entry of exactly its key is there, which is no object. It hides nothing but itself.
+    Itself,
+    /// It lies below an entry that the listing did not enter: its object may be there.
+    Below,
+}
+
+/// The bad entries that could still hide a key; those that the listing has passed are forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    entries: Vec<Doubt>,
+}
+
+#[derive(Debug)]
+struct Doubt {
+    hides: Hides,
+    failure: bool,
+}
+
+impl Doubts {
+    /// Notes an entry, before the listing comes to what it could hide.
+    pub(super) fn note(&mut self, entry: &BadEntry) {
+        if entry.hides != Hides::Nothing {
+            self.entries.push(Doubt { hides: entry.hides.clone(), failure: entry.reason.is_failure() });
+        }
+    }
+
+    /// Says how a record of `key` stands.
+    pub(super) fn shadow(&self, key: &str) -> Shadow {
+        let mut shadow = Shadow::None;
+        for Doubt { hides, .. } in &self.entries {
+            match hides {
+                Hides::Tree(top) if hides.covers(key) && top != key => return Shadow::Below,
+                _ if hides.covers(key) => shadow = Shadow::Itself,
+                _ => {}
+            }
+        }
+        shadow
+    }
+
+    /// Tells whether reading failed where keys that begin with `start` could be.
+    pub(super) fn failed_within(&self, start: &str) -> bool {
+        self.entries.iter().filter(|doubt| doubt.failure).any(|doubt| match &doubt.hides {
+            Hides::Tree(top) => {
+                top.is_empty() || format!("{top}/").starts_with(start) || start.starts_with(&format!("{top}/"))
+            }
+            Hides::Key(_) | Hides::Nothing => false,
+        })
+    }
+
+    /// Forgets what lies before `key`, where the listing is now.
+    pub(super) fn pass(&mut self, key: &str) {
+        self.entries.retain(|doubt| !doubt.hides.ends_before(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BadReason;
+
+    #[test]
+    fn a_shadow_falls_on_what_is_below_and_ends_where_it_ends() {
+        let mut doubts = Doubts::default();
+        for hides in [Hides::Tree("1/link".into()), Hides::Key("1/x#12".into()), Hides::Nothing] {
+            doubts.note(&BadEntry { shown: String::new(), reason: BadReason::LinkOutside, hides });
+        }
+        for (key, shadow) in [
+            ("1/link", Shadow::Itself),
+            ("1/link/a", Shadow::Below),
+            ("1/link-a", Shadow::None),
+            ("1/x#12", Shadow::Itself),
+            ("1/x#12/a", Shadow::None),
+        ] {
+            assert_eq!(doubts.shadow(key), shadow, "{key}");
+        }
+        assert!(!doubts.failed_within("1/"), "a link that is not followed is no failure");
+        doubts.pass("1/link-a");
+        assert_eq!(doubts.shadow("1/link/a"), Shadow::Below);
+        doubts.pass("1/m");
+        assert_eq!(doubts.shadow("1/link/a"), Shadow::None);
+        assert_eq!(doubts.shadow("1/x#12"), Shadow::Itself);
+        let reason = BadReason::Unreadable("closed".into());
+        doubts.note(&BadEntry { shown: String::new(), reason, hides: Hides::Tree("2/closed".into()) });
+        assert!(doubts.failed_within("2/") && doubts.failed_within("2/closed/deep/") && !doubts.failed_within("1/"));
+    }
+}

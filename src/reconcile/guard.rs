@@ -1,0 +1,216 @@
+//! Queued deletions and what is known of the run -> what may go, or a refusal. Pure. Only this file can make a
+//! [`Cleared`] deletion, and only a cleared deletion can be carried out.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::request::MaxDelete;
+use crate::model::{Orphan, UserId};
+
+/// Above so many deletions the share counts.
+const MANY: u64 = 100;
+/// Above so many of a hundred records, many deletions are refused.
+const MOST_PERCENT: u64 = 50;
+/// A user with more records than this does not lose all of them at once.
+const FEW: u64 = 10;
+
+/// What a run knows of one user's deletions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UserDeletions {
+    /// Who.
+    pub(super) user: UserId,
+    /// How many records the user had.
+    pub(super) records: u64,
+    /// How many of them wait for their deletion.
+    pub(super) queued: u64,
+    /// Whether the listing of the user's prefix can be trusted.
+    pub(super) complete: bool,
+}
+
+/// Why deletions are withheld.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// One stable word.
+    pub code: RefusalCode,
+    /// The numbers, and the flag that would allow it, where one does.
+    pub message: String,
+}
+
+/// The kinds of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// More deletions than are let through at once.
+    TooManyDeletions,
+    /// Deletions of users whose listing cannot be trusted.
+    IncompleteListing,
+}
+
+impl RefusalCode {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooManyDeletions => "too_many_deletions",
+            Self::IncompleteListing => "incomplete_listing",
+        }
+    }
+}
+
+/// The guard's word on a run.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    open: HashSet<UserId>,
+    /// Set when anything is withheld.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// A deletion that the guard let through.
+#[derive(Debug)]
+pub(super) struct Cleared<'q> {
+    orphan: &'q Orphan,
+}
+
+impl<'q> Cleared<'q> {
+    /// Returns the record that may go.
+    pub(super) fn orphan(&self) -> &'q Orphan {
+        self.orphan
+    }
+}
+
+impl Verdict {
+    /// Lets `orphan` through, or not.
+    pub(super) fn clear<'q>(&self, orphan: &'q Orphan) -> Option<Cleared<'q>> {
+        self.open.contains(&orphan.user).then_some(Cleared { orphan })
+    }
+
+    /// Tells whether nothing at all may go.
+    pub(super) fn is_closed(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+/// Judges the deletions of a run: of each user and of all together. Too many for one means that none go.
+pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdict {
+    let trusted = || users.iter().filter(|u| u.complete);
+    let all = (trusted().map(|u| u.queued).sum(), users.iter().map(|u| u.records).sum());
+    let each = trusted().map(|u| (format!("user {}", u.user), u.queued, u.records, true));
+    let refused = each
+        .chain([("all users together".to_owned(), all.0, all.1, false)])
+        .find_map(|(whose, queued, records, one)| too_many(&whose, queued, records, one, limit));
+    if let Some(message) = refused {
+        // The flag has to let everything through that waits, or the next run is refused once more.
+        let message =
+            format!("{message}; nothing was deleted. If this is right, run again with --max-delete {}", all.0);
+        return Verdict {
+            open: HashSet::new(),
+            refusal: Some(Refusal { code: RefusalCode::TooManyDeletions, message }),
+        };
+    }
+    let withheld: Vec<&UserDeletions> = users.iter().filter(|u| !u.complete && u.queued > 0).collect();
+    let refusal = (!withheld.is_empty()).then(|| Refusal {
+        code: RefusalCode::IncompleteListing,
+        message: format!(
+            "{} deletions of {} users were withheld, because the listing of their prefixes cannot be trusted",
+            withheld.iter().map(|u| u.queued).sum::<u64>(),
+            withheld.len()
+        ),
+    });
+    Verdict { open: trusted().filter(|u| u.queued > 0).map(|u| u.user).collect(), refusal }
+}
+
+/// Says why `queued` deletions out of `records` are too many, if they are.
+fn too_many(whose: &str, queued: u64, records: u64, one_user: bool, limit: Option<MaxDelete>) -> Option<String> {
+    let over = |percent: u64| u128::from(queued) * 100 > u128::from(records) * u128::from(percent);
+    let of = format!("{queued} of the {records} records of {whose}");
+    match limit {
+        Some(MaxDelete::Count(most)) if queued > most => Some(format!("{of} would go, more than --max-delete {most}")),
+        Some(MaxDelete::Percent(most)) if over(u64::from(most)) => {
+            Some(format!("{of} would go, more than --max-delete {most}%"))
+        }
+        Some(_) => None,
+        None if queued > MANY && over(MOST_PERCENT) => {
+            Some(format!("{of} would go, more than {MANY} and more than {MOST_PERCENT}%"))
+        }
+        None if one_user && records > FEW && queued == records => Some(format!("{of} would go, all of them")),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(user: UserId, records: u64, queued: u64) -> UserDeletions {
+        UserDeletions { user, records, queued, complete: true }
+    }
+
+    fn refused(users: &[UserDeletions], limit: Option<&str>) -> Option<RefusalCode> {
+        let verdict = judge(users, limit.map(|l| l.parse().unwrap()));
+        verdict.refusal.map(|r| r.code)
+    }
+
+    #[test]
+    fn law_08_not_too_much_at_once() {
+        const NO: Option<RefusalCode> = None;
+        const TOO_MANY: Option<RefusalCode> = Some(RefusalCode::TooManyDeletions);
+        for (users, limit, want) in [
+            (vec![], None, NO),
+            (vec![user(1, 10, 10)], None, NO),
+            (vec![user(1, 11, 11)], None, TOO_MANY),
+            (vec![user(1, 11, 10)], None, NO),
+            (vec![user(1, 100, 99)], None, NO),
+            (vec![user(1, 200, 100)], None, NO),
+            (vec![user(1, 202, 101)], None, NO),
+            (vec![user(1, 201, 101)], None, TOO_MANY),
+            (vec![user(1, 100_000, 50_000)], None, NO),
+            (vec![user(1, 99, 60), user(2, 99, 60)], None, TOO_MANY),
+            (vec![user(1, 10, 10), user(2, 10, 10)], None, NO),
+            (vec![user(1, 10_000, 0), user(2, 11, 11)], None, TOO_MANY),
+            (vec![user(1, 11, 11)], Some("11"), NO),
+            (vec![user(1, 11, 11)], Some("10"), TOO_MANY),
+            (vec![user(1, 11, 6), user(2, 11, 5)], Some("10"), TOO_MANY),
+            (vec![user(1, 500, 500)], Some("100%"), NO),
+            (vec![user(1, 100, 11)], Some("10%"), TOO_MANY),
+            (vec![user(1, 100, 10)], Some("10%"), NO),
+            (vec![user(1, 5, 1)], Some("0"), TOO_MANY),
+            (vec![user(1, 5, 0)], Some("0"), NO),
+            (vec![user(1, u64::MAX / 200, 1)], Some("0%"), TOO_MANY),
+        ] {
+            assert_eq!(refused(&users, limit), want, "{users:?} {limit:?}");
+        }
+    }
+
+    #[test]
+    fn law_06_an_untrusted_listing_keeps_its_user_closed_and_nobody_else() {
+        let doubtful = UserDeletions { complete: false, ..user(2, 50, 50) };
+        let verdict = judge(&[user(1, 5, 2), doubtful], None);
+        assert_eq!(verdict.refusal.as_ref().unwrap().code, RefusalCode::IncompleteListing);
+        let orphan = |user| Orphan {
+            user,
+            id: 1,
+            path: "p".into(),
+            size: None,
+            content_type: None,
+            etag: None,
+            last_modified: None,
+            created_at: None,
+            version: Vec::new(),
+        };
+        assert!(verdict.clear(&orphan(1)).is_some());
+        assert!(verdict.clear(&orphan(2)).is_none() && verdict.clear(&orphan(3)).is_none());
+        let idle = UserDeletions { complete: false, ..user(2, 50, 0) };
+        assert!(judge(&[idle], None).refusal.is_none(), "nothing is withheld where nothing waits");
+    }
+
+    #[test]
+    fn a_refusal_names_the_flag_that_would_do() {
+        let users = [user(1, 201, 101), user(2, 20, 5)];
+        let message = judge(&users, None).refusal.unwrap().message;
+        assert!(
+            message.contains("101 of the 201 records of user 1") && message.ends_with("--max-delete 106"),
+            "{message}"
+        );
+        assert!(judge(&users, Some(MaxDelete::Count(106))).refusal.is_none());
+    }
+}

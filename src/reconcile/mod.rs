@@ -1,0 +1,33 @@
+//! The engine, its files in the order in which the data meets them.
+
+mod request;
+
+mod adoption;
+mod cursor;
+mod doubts;
+mod merge;
+mod scopes;
+
+mod finding;
+mod plan;
+
+mod apply;
+mod deletion;
+mod guard;
+mod queue;
+
+mod report;
+mod run;
+mod tally;
+mod wire;
+
+pub use finding::{StaleReason, compare};
+pub use guard::{Refusal, RefusalCode};
+pub use plan::SkipReason;
+pub use report::{
+    Action, Evidence, FindingKind, IndexSide, Observer, Phase, Problem, Progress, Report, Silent, Status, StorageSide,
+};
+pub use request::{MaxDelete, Mode, Request, RequestError};
+pub use run::Reconciler;
+pub use tally::Tally;
+pub use wire::{Answer, RefusalWire, ResultWire};

@@ -1,0 +1,495 @@
+//! The loop: one ordered listing routed to users, merged with their records; additions flow, deletions wait.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use super::adoption::Adoption;
+use super::apply::{IndexSink, Preview, Sink, WriteBatch};
+use super::cursor::{CursorError, RecordCursor};
+use super::deletion::{Deletion, tell_orphan};
+use super::doubts::{Doubts, Shadow};
+use super::finding::{StaleReason, compare};
+use super::guard::{UserDeletions, judge};
+use super::merge::{Front, front};
+use super::plan::{OrphanPlan, SkipReason, plan_orphan};
+use super::queue::DeletionQueue;
+use super::report::{Action, Evidence, FindingKind, IndexSide, Observer, Phase, Progress, Report, StorageSide};
+use super::request::{Policy, Request};
+use super::scopes::{Place, Scopes};
+use crate::clock;
+use crate::error::Error;
+use crate::index::{Index, IndexError, NewRecord, Refresh};
+use crate::model::{BadEntry, ObjectFacts, Orphan, RecordFacts, Timestamp, UserId};
+use crate::storage::{Batch, Doubt, Listing, Step, Storage, StorageReader, content_type_of};
+
+/// How many additions and refreshes one transaction has.
+const WRITES: usize = 5_000;
+
+/// How many orphans are decided at a time.
+const ORPHANS: usize = 1_000;
+
+/// Brings an index in step with a storage.
+#[derive(Debug, Clone)]
+pub struct Reconciler {
+    storage: StorageReader,
+    index: Index,
+}
+
+/// Why a run had to stop.
+#[derive(Debug, Error)]
+pub(super) enum Stop {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+    #[error("the deletions that wait cannot be kept on disk: {0}; make room where temporary files go (TMPDIR)")]
+    Queue(#[from] std::io::Error),
+}
+
+impl Stop {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Index(e) => e.code(),
+            Self::Cursor(e) => e.code(),
+            Self::Queue(_) => "queue_failed",
+        }
+    }
+}
+
+impl Reconciler {
+    /// Takes the two that are to agree. The storage is only ever read.
+    pub fn new(storage: &Storage, index: &Index) -> Self {
+        Self { storage: storage.reader(), index: index.clone() }
+    }
+
+    /// Carries out `request` and tells `observer` what it finds.
+    ///
+    /// Trouble in the middle ends in the report: what was written by then stays, and is complete in itself.
+    ///
+    /// # Errors
+    /// When the run cannot begin: the request is wrong, or index or storage cannot be read. Nothing is changed then.
+    pub async fn run(&self, request: &Request, observer: &mut dyn Observer) -> Result<Report, Error> {
+        let policy = Policy::of(request, clock::now())?;
+        let users = match request.user {
+            Some(id) => vec![self.index.user(id).await?],
+            None => self.index.users().await?,
+        };
+        let one_user = request.user.and_then(|_| users.first().map(|u| u.prefix.clone()));
+        let scopes = Scopes::new(users)?;
+        let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
+        let sink: Box<dyn Sink> = match policy.writes {
+            true => Box::new(IndexSink::new(self.index.writer()?)),
+            false => Box::new(Preview::default()),
+        };
+        let total = match observer.wants_progress() {
+            true => Some(self.index.count_records(request.user).await?).filter(|count| *count > 0),
+            false => None,
+        };
+        let listing = self.storage.listing(one_user.as_ref());
+        let cursor = RecordCursor::new(self.index.records(scopes.users()));
+        let report = Report::new(request.mode, request.dry_run);
+        let mut run = Run {
+            storage: &self.storage,
+            index: &self.index,
+            one_user: request.user.is_some(),
+            policy,
+            scopes,
+            adoption,
+            cursor,
+            doubts: Doubts::default(),
+            last: None,
+            sink,
+            writes: WriteBatch::default(),
+            orphans: Vec::new(),
+            queue: DeletionQueue::default(),
+            queued: HashMap::new(),
+            observer,
+            report,
+            total,
+        };
+        let ended = run.all(listing).await;
+        let mut report = run.close().await;
+        if let Err(stop) = ended {
+            report.fail(stop.code(), stop.to_string());
+        }
+        Ok(report)
+    }
+
+    async fn plan_adoption(&self, scopes: &Scopes) -> Result<Adoption, Error> {
+        let folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
+        Ok(Adoption::plan(folders, scopes, self.index.next_user_id().await?)?)
+    }
+}
+
+/// A run that is under way.
+struct Run<'r> {
+    storage: &'r StorageReader,
+    index: &'r Index,
+    one_user: bool,
+    policy: Policy,
+    scopes: Scopes,
+    adoption: Adoption,
+    cursor: RecordCursor,
+    doubts: Doubts,
+    /// The last key of the batch before.
+    last: Option<String>,
+    sink: Box<dyn Sink>,
+    writes: WriteBatch,
+    orphans: Vec<Orphan>,
+    queue: DeletionQueue,
+    queued: HashMap<UserId, u64>,
+    observer: &'r mut dyn Observer,
+    report: Report,
+    total: Option<u64>,
+}
+
+impl Run<'_> {
+    async fn all(&mut self, mut listing: Listing) -> Result<(), Stop> {
+        loop {
+            match listing.next().await {
+                Step::Batch(batch) => self.batch(batch).await?,
+                Step::Complete => {
+                    while self.scopes.current().is_some() {
+                        self.close_scope().await?;
+                    }
+                    break;
+                }
+                Step::Incomplete(doubt) => {
+                    self.break_off(&doubt).await?;
+                    break;
+                }
+            }
+        }
+        self.decide_orphans().await?;
+        self.flush().await?;
+        self.sink.settle().await?;
+        self.delete().await
+    }
+
+    async fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
+        if let Some(last) = &self.last {
+            self.doubts.pass(last);
+        }
+        // All of them first: what they could hide may lie between this batch and the one before.
+        for entry in &batch.bad {
+            self.bad_entry(entry);
+        }
+        let last = batch.objects.last().map(|o| o.key.clone());
+        for object in batch.objects {
+            self.object(object).await?;
+        }
+        self.last = last.or(self.last.take());
+        if self.writes.len() >= WRITES {
+            self.flush().await?;
+        }
+        let tally = &self.report.tally;
+        let done = if self.total.is_some() { tally.records } else { tally.objects + tally.unclaimed };
+        self.observer.progress(Progress { phase: Phase::Reading, done, total: self.total });
+        Ok(())
+    }
+
+    fn bad_entry(&mut self, entry: &BadEntry) {
+        self.doubts.note(entry);
+        if entry.reason.is_failure() {
+            self.scopes.distrust(&entry.hides);
+            self.report.note(entry.reason.code(), entry.to_string(), Some(entry.shown.clone()));
+            return;
+        }
+        self.report.tally.unindexable += 1;
+        if self.observer.wants(FindingKind::Unindexable) {
+            let scope = self.scopes.iter().find(|s| entry.shown.starts_with(&s.start));
+            self.observer.finding(&Evidence {
+                kind: FindingKind::Unindexable,
+                user_id: scope.map(|s| s.user.id),
+                path: entry.shown[scope.map_or(0, |s| s.start.len())..].to_owned(),
+                key: entry.shown.clone(),
+                reasons: vec![entry.reason.code()],
+                action: Action::None,
+                storage: None,
+                index: None,
+            });
+        }
+    }
+
+    async fn object(&mut self, object: ObjectFacts) -> Result<(), Stop> {
+        loop {
+            match self.scopes.place(&object.key) {
+                Place::Inside => break,
+                Place::Behind => self.close_scope().await?,
+                Place::Outside => match self.adoption.take(&object.key) {
+                    Some(user) => {
+                        self.sink.adopt(&user).await?;
+                        self.report.tally.users_adopted += 1;
+                        let complete = !self.doubts.failed_within(&user.prefix.scope());
+                        self.scopes.adopt(user, complete);
+                    }
+                    None => {
+                        self.unclaimed(&object);
+                        return Ok(());
+                    }
+                },
+            }
+        }
+        let Some(scope) = self.scopes.current() else { return Ok(()) };
+        let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
+        self.report.tally.objects += 1;
+        loop {
+            if !adopted && !self.cursor.is_ready() {
+                self.cursor.load(user).await?;
+            }
+            match front(&object.key[path_at..], self.cursor.peek_path()) {
+                Front::Record => self.orphan().await?,
+                Front::Both => {
+                    self.pair(object, path_at, user);
+                    return Ok(());
+                }
+                Front::Object => {
+                    self.missing(object, path_at, user);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn unclaimed(&mut self, object: &ObjectFacts) {
+        self.report.tally.unclaimed += u64::from(!self.one_user);
+        if self.observer.wants(FindingKind::Unclaimed) {
+            self.observer.finding(&Evidence {
+                kind: FindingKind::Unclaimed,
+                user_id: None,
+                path: object.key.clone(),
+                key: object.key.clone(),
+                reasons: vec!["no_user"],
+                action: Action::None,
+                storage: Some(storage_side(object, content_type_of(&object.key))),
+                index: None,
+            });
+        }
+    }
+
+    fn missing(&mut self, object: ObjectFacts, path_at: usize, user: UserId) {
+        self.report.tally.missing += 1;
+        let content_type = content_type_of(&object.key);
+        let action = if self.policy.adds { Action::Create } else { Action::None };
+        if self.observer.wants(FindingKind::Missing) {
+            self.observer.finding(&Evidence {
+                kind: FindingKind::Missing,
+                user_id: Some(user),
+                path: object.key[path_at..].to_owned(),
+                key: object.key.clone(),
+                reasons: vec!["no_record"],
+                action,
+                storage: Some(storage_side(&object, content_type)),
+                index: None,
+            });
+        }
+        if action == Action::Create {
+            self.writes.creates.push(NewRecord { user, object, path_at, content_type });
+        }
+    }
+
+    /// Judges an object and the record that stands at the cursor.
+    fn pair(&mut self, object: ObjectFacts, path_at: usize, user: UserId) {
+        let content_type = content_type_of(&object.key);
+        if let Some(record) = self.cursor.peek() {
+            let reasons = compare(&object, content_type, &record, self.storage.etag_meaning());
+            let (kind, action) = match (&reasons, self.policy.adds) {
+                (None, _) => (FindingKind::Matched, Action::None),
+                (Some(_), true) => (FindingKind::Stale, Action::Update),
+                (Some(_), false) => (FindingKind::Stale, Action::None),
+            };
+            if self.observer.wants(kind) {
+                self.observer.finding(&Evidence {
+                    kind,
+                    user_id: Some(user),
+                    path: object.key[path_at..].to_owned(),
+                    key: object.key.clone(),
+                    reasons: reasons.iter().flatten().copied().map(StaleReason::as_str).collect(),
+                    action,
+                    storage: Some(storage_side(&object, content_type)),
+                    index: Some(index_side(&record)),
+                });
+            }
+            self.report.tally.stale += u64::from(kind == FindingKind::Stale);
+            if action == Action::Update {
+                let (id, version) = (record.id, record.version.to_vec());
+                self.writes.updates.push(Refresh { id, version, object, content_type });
+            }
+        }
+        self.pass_record();
+    }
+
+    /// Takes the record at the cursor, for which there is no object.
+    async fn orphan(&mut self) -> Result<(), Stop> {
+        if let (Some(record), Some(scope)) = (self.cursor.peek(), self.scopes.current()) {
+            let key = scope.user.prefix.key_of(record.path);
+            match self.doubts.shadow(&key) {
+                Shadow::None => {
+                    self.report.tally.orphaned += 1;
+                    self.orphans.push(Orphan::of(scope.user.id, &record));
+                }
+                Shadow::Itself => {}
+                Shadow::Below => {
+                    if std::mem::replace(&mut scope.complete, false) {
+                        let why = "has records below an entry that could not be entered; its records are not judged";
+                        let message = format!("user {} {why}: {key:?}", scope.user.id);
+                        self.report.note("hidden_records", message, Some(key));
+                    }
+                }
+            }
+        }
+        self.pass_record();
+        if self.orphans.len() >= ORPHANS { self.decide_orphans().await } else { Ok(()) }
+    }
+
+    fn pass_record(&mut self) {
+        self.cursor.advance();
+        self.report.tally.records += 1;
+        if let Some(scope) = self.scopes.current() {
+            scope.records += 1;
+        }
+    }
+
+    /// Ends the current scope: the listing is past it, so its remaining records have no object.
+    async fn close_scope(&mut self) -> Result<(), Stop> {
+        if let Some(scope) = self.scopes.current().filter(|s| !s.adopted) {
+            let user = scope.user.id;
+            loop {
+                self.cursor.load(user).await?;
+                if self.cursor.peek_path().is_none() {
+                    break;
+                }
+                self.orphan().await?;
+            }
+            self.cursor.leave();
+        }
+        self.scopes.advance();
+        Ok(())
+    }
+
+    /// Ends the listing in doubt: what it has not proven absent is counted and left alone.
+    async fn break_off(&mut self, doubt: &Doubt) -> Result<(), Stop> {
+        match doubt {
+            Doubt::OutOfOrder { next, .. } => {
+                self.scopes.distrust_all();
+                self.report.note("listing_out_of_order", doubt.to_string(), Some(next.clone()));
+            }
+            Doubt::BrokenOff { trouble, last } => {
+                self.scopes.distrust_rest();
+                match last {
+                    None => self.report.fail(trouble.code, doubt.to_string()),
+                    Some(_) => self.report.note(trouble.code, doubt.to_string(), None),
+                }
+            }
+        }
+        while let Some(scope) = self.scopes.current() {
+            let (user, adopted) = (scope.user.id, scope.adopted);
+            while !adopted {
+                self.cursor.load(user).await?;
+                if self.cursor.peek_path().is_none() {
+                    self.cursor.leave();
+                    break;
+                }
+                self.pass_record();
+            }
+            self.scopes.advance();
+        }
+        Ok(())
+    }
+
+    /// Decides about the orphans at hand: who is protected is asked once for all of them.
+    async fn decide_orphans(&mut self) -> Result<(), Stop> {
+        let orphans = std::mem::take(&mut self.orphans);
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = orphans.iter().map(|o| o.id).collect();
+        let protected = self.index.protected(&ids).await?;
+        for orphan in &orphans {
+            let key = |scopes: &Scopes| {
+                let scope = scopes.iter().find(|s| s.user.id == orphan.user);
+                scope.map_or_else(|| orphan.path.clone(), |s| s.user.prefix.key_of(&orphan.path))
+            };
+            let shared = protected.contains(&orphan.id);
+            let made = orphan.created_at.map(Timestamp::from_micros);
+            match plan_orphan(shared, made, &self.policy) {
+                OrphanPlan::Delete => {
+                    self.queue.push(orphan)?;
+                    *self.queued.entry(orphan.user).or_default() += 1;
+                }
+                OrphanPlan::Skip(reason) => {
+                    self.report.tally.skipped += 1;
+                    tell_orphan(self.observer, orphan, key(&self.scopes), Action::Skip, reason.as_str());
+                }
+                OrphanPlan::Keep => {
+                    let reason = if shared { SkipReason::ActiveShare.as_str() } else { "no_object" };
+                    tell_orphan(self.observer, orphan, key(&self.scopes), Action::None, reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Stop> {
+        if self.writes.len() > 0 {
+            self.sink.write(std::mem::take(&mut self.writes)).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self) -> Result<(), Stop> {
+        let of = |user: &UserId| self.queued.get(user).copied().unwrap_or(0);
+        let users: Vec<UserDeletions> = self
+            .scopes
+            .iter()
+            .map(|s| UserDeletions {
+                user: s.user.id,
+                records: s.records,
+                queued: of(&s.user.id),
+                complete: s.complete,
+            })
+            .collect();
+        let verdict = judge(&users, self.policy.max_delete);
+        self.report.refusal = verdict.refusal.clone();
+        let deletion = Deletion {
+            storage: self.storage,
+            prefixes: self.scopes.iter().map(|s| (s.user.id, s.user.prefix.clone())).collect(),
+            verdict,
+            sink: self.sink.as_mut(),
+            report: &mut self.report,
+            observer: &mut *self.observer,
+        };
+        deletion.run(std::mem::take(&mut self.queue)).await
+    }
+
+    /// Waits for what is under way, and counts what was done.
+    async fn close(mut self) -> Report {
+        let settled = self.sink.settle().await;
+        match settled {
+            Ok(written) => {
+                self.report.tally.created = written.created;
+                self.report.tally.updated = written.updated;
+            }
+            Err(error) => self.report.fail(error.code(), error.to_string()),
+        }
+        self.report.tally.users_scanned = self.scopes.iter().count() as u64;
+        self.report.incomplete_users = self.scopes.iter().filter(|s| !s.complete).map(|s| s.user.id).collect();
+        self.report.incomplete_users.sort_unstable();
+        self.report
+    }
+}
+
+fn storage_side(object: &ObjectFacts, content_type: &'static str) -> StorageSide {
+    StorageSide {
+        key: object.key.clone(),
+        size: object.size,
+        content_type,
+        etag: object.etag.clone(),
+        last_modified: object.last_modified.to_text(),
+    }
+}
+
+fn index_side(record: &RecordFacts<'_>) -> IndexSide {
+    IndexSide::from(&Orphan::of(0, record))
+}

@@ -1,0 +1,177 @@
+//! Users in the order in which an ordered listing meets them, and where in it a key lies.
+
+use crate::index::{IndexError, User};
+use crate::model::{Hides, UserId};
+
+/// One user's part of the storage, and what the run learns of it.
+#[derive(Debug)]
+pub(super) struct Scope {
+    /// Who.
+    pub(super) user: User,
+    /// What every key of the user begins with.
+    pub(super) start: String,
+    /// Records that were read.
+    pub(super) records: u64,
+    /// Whether the listing of this part can be trusted.
+    pub(super) complete: bool,
+    /// Whether this run registered the user, who therefore has no records.
+    pub(super) adopted: bool,
+}
+
+impl Scope {
+    fn of(user: User, adopted: bool) -> Self {
+        Self { start: user.prefix.scope(), user, records: 0, complete: true, adopted }
+    }
+}
+
+/// Where a key lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Under the prefix of the current scope.
+    Inside,
+    /// Before the current scope, or behind the last one: nobody's.
+    Outside,
+    /// Behind the current scope, which is thereby at its end.
+    Behind,
+}
+
+/// The scopes of a run.
+#[derive(Debug)]
+pub(super) struct Scopes {
+    scopes: Vec<Scope>,
+    at: usize,
+}
+
+impl Scopes {
+    /// Orders `users` by the bytes of what their keys begin with.
+    pub(super) fn new(users: Vec<User>) -> Result<Self, IndexError> {
+        let mut scopes: Vec<Scope> = users.into_iter().map(|user| Scope::of(user, false)).collect();
+        scopes.sort_unstable_by(|a, b| a.start.cmp(&b.start));
+        // Sorted, a prefix that lies within another one stands right behind it or one of its kind.
+        if let Some(pair) = scopes.windows(2).find(|pair| pair[1].user.prefix.nests_with(&pair[0].user.prefix)) {
+            return Err(IndexError::Nested {
+                new: pair[1].user.prefix.to_string(),
+                old: pair[0].user.prefix.to_string(),
+                owner: pair[0].user.name.clone(),
+            });
+        }
+        Ok(Self { scopes, at: 0 })
+    }
+
+    /// Returns whose records are to be read, in order.
+    pub(super) fn users(&self) -> Vec<UserId> {
+        self.scopes.iter().map(|s| s.user.id).collect()
+    }
+
+    /// Returns all users, in the order of their scopes.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes.iter()
+    }
+
+    /// Returns the scope that the listing is in or before; none behind the last one.
+    pub(super) fn current(&mut self) -> Option<&mut Scope> {
+        self.scopes.get_mut(self.at)
+    }
+
+    /// Says where `key` lies.
+    pub(super) fn place(&self, key: &str) -> Place {
+        match self.scopes.get(self.at) {
+            None => Place::Outside,
+            Some(scope) if key.starts_with(&scope.start) => Place::Inside,
+            Some(scope) if key < scope.start.as_str() => Place::Outside,
+            Some(_) => Place::Behind,
+        }
+    }
+
+    /// Goes on to the next scope.
+    pub(super) fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    /// Puts a user who was registered just now where the listing is.
+    pub(super) fn adopt(&mut self, user: User, complete: bool) {
+        self.scopes.insert(self.at, Scope { complete, ..Scope::of(user, true) });
+    }
+
+    /// Tells whether all of `folder` could be one user's: nobody owns it, or a part of it.
+    pub(super) fn is_free(&self, folder: &str) -> bool {
+        let start = format!("{folder}/");
+        !self.scopes.iter().any(|s| s.start.starts_with(&start) || start.starts_with(&s.start))
+    }
+
+    /// Notes that the listing of what `hides` covers cannot be trusted.
+    pub(super) fn distrust(&mut self, hides: &Hides) {
+        let Hides::Tree(top) = hides else { return };
+        let below = format!("{top}/");
+        for scope in &mut self.scopes {
+            if top.is_empty() || scope.start.starts_with(&below) || below.starts_with(&scope.start) {
+                scope.complete = false;
+            }
+        }
+    }
+
+    /// Notes that nothing from the current scope on can be trusted.
+    pub(super) fn distrust_rest(&mut self) {
+        self.scopes.iter_mut().skip(self.at).for_each(|s| s.complete = false);
+    }
+
+    /// Notes that nothing can be trusted.
+    pub(super) fn distrust_all(&mut self) {
+        self.scopes.iter_mut().for_each(|s| s.complete = false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Prefix;
+
+    fn user(id: UserId, prefix: &str) -> User {
+        User { id, name: id.to_string(), prefix: Prefix::parse(prefix).unwrap() }
+    }
+
+    #[test]
+    fn keys_are_routed_by_whole_segments() {
+        let mut scopes = Scopes::new(vec![user(1, "images2"), user(2, "images"), user(3, "teams/alpha")]).unwrap();
+        assert_eq!(scopes.users(), [2, 1, 3]);
+        for (key, place) in [
+            ("a", Place::Outside),
+            ("images", Place::Outside),
+            ("images/x", Place::Inside),
+            ("images2/x", Place::Behind),
+        ] {
+            assert_eq!(scopes.place(key), place, "{key}");
+        }
+        scopes.advance();
+        assert_eq!(scopes.place("images2/x"), Place::Inside);
+        scopes.advance();
+        assert_eq!(scopes.place("teams/alpha"), Place::Outside);
+        assert_eq!(scopes.place("teams/alpha/x"), Place::Inside);
+        assert!(!scopes.is_free("teams") && scopes.is_free("team") && !scopes.is_free("images"));
+        scopes.advance();
+        assert_eq!(scopes.place("z"), Place::Outside);
+        assert!(scopes.current().is_none());
+    }
+
+    #[test]
+    fn nested_prefixes_are_refused() {
+        assert!(Scopes::new(vec![user(1, "teams"), user(2, "a"), user(3, "teams/alpha")]).is_err());
+        assert!(Scopes::new(vec![user(1, ""), user(2, "a")]).is_err());
+        assert!(Scopes::new(vec![user(1, "")]).is_ok());
+    }
+
+    #[test]
+    fn distrust_reaches_whom_a_tree_touches() {
+        let doubtful = |top: &str| {
+            let mut scopes = Scopes::new(vec![user(1, "a"), user(2, "teams/x"), user(3, "teams/y")]).unwrap();
+            scopes.distrust(&Hides::Tree(top.into()));
+            scopes.iter().filter(|s| !s.complete).map(|s| s.user.id).collect::<Vec<_>>()
+        };
+        assert_eq!(doubtful("a/b/c"), [1]);
+        assert_eq!(doubtful("a"), [1]);
+        assert_eq!(doubtful("teams"), [2, 3]);
+        assert_eq!(doubtful("teams/x"), [2]);
+        assert_eq!(doubtful("teams/xy"), [0; 0]);
+        assert_eq!(doubtful(""), [1, 2, 3]);
+    }
+}

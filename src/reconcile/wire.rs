@@ -1,0 +1,142 @@
+//! The words on the wire, spoken only here: one document for the command line, the API and stored tasks.
+
+use serde::{Deserialize, Serialize};
+
+use super::guard::RefusalCode;
+use super::report::{Report, Status};
+use super::request::Mode;
+use crate::model::UserId;
+
+/// The answer to a request for a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The id of the run.
+    pub task_id: String,
+    /// `SUCCESSFUL` or `FAILED`.
+    pub status: String,
+    /// The result.
+    pub result: ResultWire,
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultWire {
+    /// The mode that was asked for.
+    pub mode: Mode,
+    /// Whether it was a dry run.
+    pub dry_run: bool,
+    /// Users whose prefix was walked.
+    pub users_scanned: u64,
+    /// Users registered by adoption.
+    pub users_adopted: u64,
+    /// Objects found under those users' prefixes.
+    pub files_on_disk: u64,
+    /// Records of those users before the first write.
+    pub files_in_db: u64,
+    /// Objects without a record.
+    pub missing_in_db: u64,
+    /// Records without an object.
+    pub orphaned_in_db: u64,
+    /// Both, but their facts differ.
+    pub stale_in_db: u64,
+    /// Renames that were recognised: this version recognises none.
+    pub moved_in_db: u64,
+    /// Records made, or in a dry run to be made.
+    pub records_created: u64,
+    /// Records brought up to date.
+    pub records_updated: u64,
+    /// Records carried along with a rename: this version carries none.
+    pub records_moved: u64,
+    /// Records deleted.
+    pub records_deleted: u64,
+    /// Orphans kept by a mode that deletes.
+    pub records_skipped: u64,
+    /// Objects under no user's prefix.
+    pub unclaimed_on_disk: u64,
+    /// Entries that cannot be a record.
+    pub unindexable_on_disk: u64,
+    /// Users whose listing has a part that could not be trusted.
+    pub incomplete_users: Vec<UserId>,
+    /// Why deletions were withheld.
+    pub refusal: Option<RefusalWire>,
+    /// What went wrong.
+    pub errors: Vec<ErrorWire>,
+}
+
+/// Why deletions were withheld.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalWire {
+    /// One stable word.
+    pub code: RefusalCode,
+    /// The numbers and the mend.
+    pub message: String,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorWire {
+    /// One stable word.
+    pub code: String,
+    /// One clear line.
+    pub message: String,
+    /// The key that it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl From<&Report> for Answer {
+    fn from(report: &Report) -> Self {
+        let status = match report.status {
+            Status::Successful => "SUCCESSFUL",
+            Status::Failed => "FAILED",
+        };
+        Self { task_id: report.task_id.to_string(), status: status.to_owned(), result: report.into() }
+    }
+}
+
+impl From<&Report> for ResultWire {
+    fn from(report: &Report) -> Self {
+        let super::tally::Tally {
+            users_scanned,
+            users_adopted,
+            objects,
+            records,
+            missing,
+            orphaned,
+            stale,
+            created,
+            updated,
+            deleted,
+            skipped,
+            unclaimed,
+            unindexable,
+        } = report.tally;
+        let refusal = report.refusal.as_ref();
+        Self {
+            mode: report.mode,
+            dry_run: report.dry_run,
+            users_scanned,
+            users_adopted,
+            files_on_disk: objects,
+            files_in_db: records,
+            missing_in_db: missing,
+            orphaned_in_db: orphaned,
+            stale_in_db: stale,
+            moved_in_db: 0,
+            records_created: created,
+            records_updated: updated,
+            records_moved: 0,
+            records_deleted: deleted,
+            records_skipped: skipped,
+            unclaimed_on_disk: unclaimed,
+            unindexable_on_disk: unindexable,
+            incomplete_users: report.incomplete_users.clone(),
+            refusal: refusal.map(|r| RefusalWire { code: r.code, message: r.message.clone() }),
+            errors: report
+                .problems
+                .iter()
+                .map(|p| ErrorWire { code: p.code.clone(), message: p.message.clone(), key: p.key.clone() })
+                .collect(),
+        }
+    }
+}

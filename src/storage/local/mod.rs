@@ -1,0 +1,232 @@
+//! Local disk as an object store that keeps the promises a listing needs: byte order, nothing hidden, nothing from
+//! outside the root, and a bad name costs one name.
+//!
+//! `LocalFileSystem` underneath lists in the order of the directory, ends at the first bad name, follows links out of
+//! its root and hides files such as `x#12`; it still does all reading and writing of content.
+
+mod directory;
+mod facts;
+mod links;
+mod walk;
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use futures::Stream;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use self::directory::{Directory, Kind, is_upload_name};
+use self::walk::Announced;
+use crate::model::BadEntry;
+
+/// One thing that a listing says.
+type Item = Result<ObjectMeta>;
+
+const STORE: &str = "LocalDisk";
+
+/// A directory of the local disk as an object store whose listing is ordered by the bytes of the keys.
+///
+/// An entry that cannot be an object (a name that is not UTF-8, a link out of the root, an unreadable directory) is an
+/// `Err` item whose source is a [`BadEntry`], after which the listing goes on. `.storm-index/` is not listed.
+#[derive(Debug, Clone)]
+pub struct LocalDisk {
+    root: PathBuf,
+    inner: Arc<LocalFileSystem>,
+}
+
+impl LocalDisk {
+    /// Opens the directory at `root`, which must exist: it is never created.
+    ///
+    /// # Errors
+    /// When `root` is missing, unreadable or no directory.
+    pub fn new(root: impl AsRef<std::path::Path>) -> Result<Self> {
+        let root = fs::canonicalize(root.as_ref()).map_err(|e| failed(root.as_ref(), e))?;
+        let inner = Arc::new(LocalFileSystem::new_with_prefix(&root)?);
+        Ok(Self { root, inner })
+    }
+
+    /// Finds the file at `location`, refusing what a listing would refuse.
+    fn find(&self, location: &Path) -> Result<fs::Metadata> {
+        let path = self.root.join(location.as_ref());
+        let absent = |source| Error::NotFound { path: location.to_string(), source: Box::new(source) };
+        let entry = match fs::symlink_metadata(&path) {
+            Err(e) if links::is_absent(&e) => return self.absent_or_hidden(location, absent(e)),
+            other => other.map_err(|e| failed(&path, e))?,
+        };
+        // What exists but is no object is no "not found": the caller might delete something on that word.
+        let real = fs::canonicalize(&path).map_err(|e| failed(&path, std::io::Error::other(e.to_string())))?;
+        if !real.starts_with(&self.root) {
+            return Err(failed(&path, std::io::Error::other("a link leads out of the storage")));
+        }
+        let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(&path, e))? } else { entry };
+        if metadata.is_dir() {
+            return Err(absent(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        }
+        if !metadata.is_file() || location.filename().is_some_and(is_upload_name) {
+            return Err(failed(&path, std::io::Error::other("not a file that can be indexed")));
+        }
+        Ok(metadata)
+    }
+
+    /// Nothing is at `location`; but when a link on the way there leads out of the root or to nothing, the place is
+    /// hidden rather than empty.
+    fn absent_or_hidden<T>(&self, location: &Path, absent: Error) -> Result<T> {
+        let mut path = self.root.clone();
+        for segment in location.as_ref().split('/') {
+            path.push(segment);
+            if fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink()) {
+                let inside = fs::canonicalize(&path).is_ok_and(|real| real.starts_with(&self.root));
+                if !inside {
+                    return Err(failed(&path, std::io::Error::other("a link on the way cannot be followed")));
+                }
+            }
+        }
+        // A root that went away (an unmounted disk) says nothing about its files.
+        if !self.root.is_dir() {
+            return Err(failed(&self.root, std::io::Error::other("the root of the storage is gone")));
+        }
+        Err(absent)
+    }
+}
+
+impl fmt::Display for LocalDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{STORE}({})", self.root.display())
+    }
+}
+
+fn bad(entry: BadEntry) -> Item {
+    Err(Error::Generic { store: STORE, source: Box::new(entry) })
+}
+
+fn failed(path: &std::path::Path, source: std::io::Error) -> Error {
+    if source.kind() == std::io::ErrorKind::NotFound {
+        return Error::NotFound { path: path.display().to_string(), source: Box::new(source) };
+    }
+    Error::Generic { store: STORE, source: format!("{}: {source}", path.display()).into() }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?
+}
+
+/// The runs of a walk, one item after the other.
+struct Listed {
+    announced: mpsc::Receiver<Announced>,
+    waiting: Option<oneshot::Receiver<Vec<Item>>>,
+    run: std::vec::IntoIter<Item>,
+    ended: bool,
+}
+
+impl Stream for Listed {
+    type Item = Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        loop {
+            if let Some(item) = self.run.next() {
+                return Poll::Ready(Some(item));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let run = match &mut self.waiting {
+                Some(waiting) => ready!(Pin::new(waiting).poll(context)).ok(),
+                None => match ready!(self.announced.poll_recv(context)) {
+                    Some(Announced::Run(run)) => {
+                        self.waiting = Some(run);
+                        continue;
+                    }
+                    Some(Announced::End) => Some(Vec::new()),
+                    None => None,
+                },
+            };
+            self.ended = self.waiting.take().is_none() || run.is_none();
+            // A thread that died said nothing of the rest: that is a failure, not an end.
+            let lost = || vec![Err(Error::Generic { store: STORE, source: "the walk stopped before its end".into() })];
+            self.run = run.unwrap_or_else(lost).into_iter();
+        }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for LocalDisk {
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Item> {
+        let prefix = prefix.map(|p| p.as_ref().to_owned()).unwrap_or_default();
+        let announced = walk::start(self.root.clone(), prefix);
+        Box::pin(Listed { announced, waiting: None, run: Vec::new().into_iter(), ended: false })
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let key = prefix.map(|p| format!("{p}/")).filter(|p| p != "/").unwrap_or_default();
+        let (root, path) = (self.root.clone(), self.root.join(&key));
+        blocking(move || {
+            let directory = Directory::read(&root, path.clone(), key.clone()).map_err(|e| failed(&path, e))?;
+            let mut level =
+                ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
+            for at in 0..directory.len() {
+                let Ok(name) = std::str::from_utf8(directory.name(at)) else { continue };
+                match directory.kind(at) {
+                    Kind::Directory => level.common_prefixes.push(Path::parse(format!("{key}{name}"))?),
+                    Kind::File => {
+                        if let Ok(metadata) = fs::metadata(directory.path_of(at)) {
+                            level.objects.push(facts::facts_of(&metadata, &format!("{key}{name}"))?);
+                        }
+                    }
+                    Kind::Bad(_) => {}
+                }
+            }
+            Ok(level)
+        })
+        .await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let (this, at, head) = (self.clone(), location.clone(), options.head);
+        let metadata = blocking(move || this.find(&at)).await?;
+        if !head {
+            return self.inner.get_opts(location, options).await;
+        }
+        let meta = facts::facts_of(&metadata, location.as_ref())?;
+        options.check_preconditions(&meta)?;
+        let (range, empty) = (0..meta.size, Box::pin(futures::stream::empty()));
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(empty),
+            meta,
+            range,
+            attributes: Default::default(),
+            extensions: Default::default(),
+        })
+    }
+
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,217 @@
+//! Storage URL -> a store, and what its listing can be trusted with. Nothing is ever created here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+use thiserror::Error;
+use url::Url;
+
+use super::local::LocalDisk;
+use super::reader::StorageReader;
+use super::s3::S3Bucket;
+use crate::model::EtagMeaning;
+
+/// A storage that is ready to be read.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    store: Arc<dyn ObjectStore>,
+    etag: EtagMeaning,
+}
+
+impl Storage {
+    /// Takes any store. A different entity tag on it means that the object was written anew.
+    ///
+    /// Its listing has to be ordered by the bytes of the keys (ordinary S3, GCS and memory are); one that is not is
+    /// noticed and ends as an incomplete listing. For a local directory use [`Storage::local`].
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, etag: EtagMeaning::Content }
+    }
+
+    /// Opens a local directory through [`LocalDisk`].
+    ///
+    /// # Errors
+    /// When it is missing, unreadable, or a file.
+    pub fn local(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let root = root.into();
+        let shown = root.display().to_string();
+        match std::fs::metadata(&root) {
+            Ok(m) if !m.is_dir() => return Err(OpenError::FileAsRoot(shown)),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(OpenError::RootMissing(shown)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Err(OpenError::FileAsRoot(shown)),
+            Err(e) => return Err(OpenError::RootUnreadable(shown, e.to_string())),
+        }
+        let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
+        Ok(Self { store: Arc::new(disk), etag: EtagMeaning::Place })
+    }
+
+    /// Says what a different entity tag means on this storage.
+    #[must_use]
+    pub fn with_etag_meaning(mut self, etag: EtagMeaning) -> Self {
+        self.etag = etag;
+        self
+    }
+
+    /// Returns a handle that can only read.
+    pub fn reader(&self) -> StorageReader {
+        StorageReader::new(Arc::clone(&self.store), self.etag)
+    }
+}
+
+/// Why a storage cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// A scheme that is not known.
+    #[error("storage {url:?}: unknown scheme {scheme:?}; use a path, file://, s3:// or memory:///")]
+    UnknownScheme {
+        /// As it was given.
+        url: String,
+        /// What stands before the colon.
+        scheme: String,
+    },
+    /// Not a URL that names a storage.
+    #[error("storage {url:?}: {why}")]
+    BadUrl {
+        /// As it was given.
+        url: String,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+    /// A file where a directory has to be.
+    #[error("storage {0:?} is a file; name the directory that holds the files")]
+    FileAsRoot(String),
+    /// Nothing there.
+    #[error("storage {0:?} does not exist; mount or create it first (storm-index never creates it)")]
+    RootMissing(String),
+    /// There, but closed.
+    #[error("storage {0:?} cannot be read: {1}")]
+    RootUnreadable(String, String),
+}
+
+impl OpenError {
+    /// Returns one stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownScheme { .. } => "unknown_scheme",
+            Self::BadUrl { .. } => "bad_storage_url",
+            Self::FileAsRoot(_) => "storage_is_a_file",
+            Self::RootMissing(_) => "storage_missing",
+            Self::RootUnreadable(..) => "storage_failed",
+        }
+    }
+
+    /// Tells whether the request was wrong, rather than the storage.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::UnknownScheme { .. } | Self::BadUrl { .. } | Self::FileAsRoot(_))
+    }
+}
+
+/// Opens the storage that `url` names: a plain path, `file:///srv/files`, `s3://bucket/prefix` (credentials and endpoint
+/// by the usual `AWS_*` variables), or `memory:///`, which is empty.
+///
+/// # Errors
+/// When the URL is wrong or a local root cannot be read. Object stores are not contacted yet.
+pub fn open(url: &str) -> Result<Storage, OpenError> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        if url.is_empty() {
+            return Err(bad_url(url, "name a directory or a URL"));
+        }
+        return Storage::local(url);
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "file" => Storage::local(file_path(url)?),
+        "s3" => Ok(Storage::new(Arc::new(bucket(url)?))),
+        "memory" if rest.is_empty() || rest == "/" => Ok(Storage::new(Arc::new(InMemory::new()))),
+        "memory" => Err(bad_url(url, "a memory storage has no name; write memory:///")),
+        _ => Err(OpenError::UnknownScheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+    }
+}
+
+fn bad_url(url: &str, why: impl Into<String>) -> OpenError {
+    OpenError::BadUrl { url: url.to_owned(), why: why.into() }
+}
+
+fn parse(url: &str) -> Result<Url, OpenError> {
+    Url::parse(url).map_err(|e| bad_url(url, format!("not a URL: {e}")))
+}
+
+fn file_path(url: &str) -> Result<PathBuf, OpenError> {
+    let parsed = parse(url)?;
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return Err(bad_url(url, "file:// takes no options; write ? as %3F and # as %23 if they belong to the path"));
+    }
+    parsed.to_file_path().map_err(|()| bad_url(url, "a file URL has an absolute path: file:///srv/files"))
+}
+
+/// Makes the client of `s3://bucket/prefix?option=value`, with the options of `AWS_*` in lower case.
+fn bucket(url: &str) -> Result<S3Bucket, OpenError> {
+    let parsed = parse(url)?;
+    let name = parsed.host_str().filter(|h| !h.is_empty()).ok_or_else(|| bad_url(url, "write s3://bucket/prefix"))?;
+    if parsed.fragment().is_some() || parsed.port().is_some() || !parsed.username().is_empty() {
+        return Err(bad_url(url, "write s3://bucket/prefix; credentials and endpoint come by AWS_* variables"));
+    }
+    let prefix = Path::from_url_path(parsed.path()).map_err(|e| bad_url(url, format!("no such prefix can be: {e}")))?;
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(name).with_retry(patience());
+    for (option, value) in parsed.query_pairs() {
+        let key: AmazonS3ConfigKey = option.parse().map_err(|_| {
+            bad_url(url, format!("unknown option {option:?}; options are those of AWS_* in lower case, e.g. region"))
+        })?;
+        builder = builder.with_config(key, value);
+    }
+    let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
+        .iter()
+        .find_map(|key| builder.get_config_value(key));
+    if endpoint.is_some_and(|e| e.starts_with("http://")) {
+        builder = builder.with_allow_http(true);
+    }
+    // The storage library leaves the choice of cryptography to the process; a choice already made stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    S3Bucket::new(builder, prefix).map_err(|e| bad_url(url, e.to_string()))
+}
+
+/// How long a server that does not answer is waited for: six tries within half a minute, then a clear error is worth
+/// more than another try.
+fn patience() -> RetryConfig {
+    let backoff =
+        BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 2.0 };
+    RetryConfig { backoff, max_retries: 6, retry_timeout: Duration::from_secs(30) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_urls_are_told_apart_from_missing_storage() {
+        for (url, code, usage) in [
+            ("ftp://x/y", "unknown_scheme", true),
+            ("", "bad_storage_url", true),
+            ("memory://x", "bad_storage_url", true),
+            ("file:///tmp?x=1", "bad_storage_url", true),
+            ("file://far/tmp", "bad_storage_url", true),
+            ("s3:///prefix", "bad_storage_url", true),
+            ("s3://bucket?nonsense=1", "bad_storage_url", true),
+            ("/proc/version", "storage_is_a_file", true),
+            ("/proc/version/x", "storage_is_a_file", true),
+            ("/no/such/place", "storage_missing", false),
+            ("file:///no/such/place", "storage_missing", false),
+        ] {
+            let error = open(url).unwrap_err();
+            assert_eq!((error.code(), error.is_usage()), (code, usage), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn good_urls_open() {
+        for url in
+            ["memory:///", "memory://", "s3://bucket", "s3://bucket/some/prefix?region=eu-west-1", "/", "file:///"]
+        {
+            assert!(open(url).is_ok(), "{url}");
+        }
+    }
+}

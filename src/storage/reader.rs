@@ -1,0 +1,80 @@
+//! The reconciler's handle on the storage: it can list and it can look, and it has no method that writes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt as _};
+
+use super::listing::Listing;
+use super::trouble::{Trouble, trouble_of};
+use crate::model::{EtagMeaning, Prefix, is_reserved};
+
+/// Reads a storage.
+#[derive(Clone)]
+pub struct StorageReader {
+    store: Arc<dyn ObjectStore>,
+    etag: EtagMeaning,
+}
+
+/// What one look at one key says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Glance {
+    /// There is an object.
+    Present,
+    /// The storage said "not found": the only answer on which a record may go.
+    Absent,
+    /// The storage did not say.
+    Unknown(String),
+}
+
+impl StorageReader {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, etag: EtagMeaning) -> Self {
+        Self { store, etag }
+    }
+
+    /// Returns what a different entity tag says on this storage.
+    pub fn etag_meaning(&self) -> EtagMeaning {
+        self.etag
+    }
+
+    /// Starts the ordered listing of the whole storage, or of one prefix.
+    pub fn listing(&self, scope: Option<&Prefix>) -> Listing {
+        let prefix = scope.filter(|p| !p.is_whole_storage()).map(|p| Path::parse(p.as_str()));
+        match prefix.transpose() {
+            Ok(prefix) => Listing::new(self.store.list(prefix.as_ref())),
+            Err(e) => Listing::new(Box::pin(futures::stream::iter([Err(Error::from(e))]))),
+        }
+    }
+
+    /// Returns the names of the folders at the top, in no particular order.
+    ///
+    /// # Errors
+    /// When the storage does not answer.
+    pub async fn top_folders(&self) -> Result<Vec<String>, Trouble> {
+        let level = self.store.list_with_delimiter(None).await.map_err(|e| trouble_of(&e))?;
+        let names = level.common_prefixes.into_iter().map(String::from);
+        Ok(names.filter(|name| !is_reserved(&format!("{name}/"))).collect())
+    }
+
+    /// Asks for one object by its `key`, right now.
+    pub async fn glance(&self, key: &str) -> Glance {
+        let Ok(path) = Path::parse(key) else {
+            return Glance::Unknown("the storage library cannot address this key".to_owned());
+        };
+        if path.as_ref() != key {
+            return Glance::Unknown("the storage library would ask for another key".to_owned());
+        }
+        match self.store.head(&path).await {
+            Ok(_) => Glance::Present,
+            Err(Error::NotFound { .. }) => Glance::Absent,
+            Err(e) => Glance::Unknown(trouble_of(&e).message),
+        }
+    }
+}
+
+impl fmt::Debug for StorageReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StorageReader({})", self.store)
+    }
+}
