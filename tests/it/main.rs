@@ -1,1 +1,3 @@
+//! All integration tests in one binary: linking is the test time.
 
+mod support;
