@@ -1,3 +1,11 @@
 //! All integration tests in one binary: linking is the test time.
 
 mod support;
+
+mod bad_input;
+mod cli;
+mod laws;
+mod layers;
+mod races;
+mod readme;
+mod worlds;

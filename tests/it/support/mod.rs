@@ -1,1 +1,6 @@
 //! What the tests stand on.
+
+pub(crate) mod backend;
+pub(crate) mod database;
+pub(crate) mod playground;
+pub(crate) mod random;

@@ -1,0 +1,58 @@
+//! The storages that everything is proven on.
+
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use storm_index::storage::Storage;
+use tempfile::TempDir;
+
+/// Which storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Memory,
+    Disk,
+}
+
+/// A storage that a test can change behind the reconciler's back.
+pub(crate) enum Backend {
+    Memory(Arc<InMemory>),
+    Disk(TempDir),
+}
+
+impl Backend {
+    pub(crate) fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Memory => Self::Memory(Arc::new(InMemory::new())),
+            Kind::Disk => Self::Disk(tempfile::tempdir().unwrap()),
+        }
+    }
+
+    pub(crate) fn storage(&self) -> Storage {
+        match self {
+            Self::Memory(store) => Storage::new(Arc::clone(store) as Arc<dyn ObjectStore>),
+            Self::Disk(root) => Storage::local(root.path()).unwrap(),
+        }
+    }
+
+    pub(crate) async fn put(&self, key: &str, content: &[u8]) {
+        match self {
+            Self::Memory(store) => {
+                store.put(&Path::parse(key).unwrap(), content.to_vec().into()).await.unwrap();
+            }
+            Self::Disk(root) => {
+                let path = root.path().join(key);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, content).unwrap();
+            }
+        }
+    }
+
+    pub(crate) async fn remove(&self, key: &str) {
+        match self {
+            Self::Memory(store) => store.delete(&Path::parse(key).unwrap()).await.unwrap(),
+            Self::Disk(root) => std::fs::remove_file(root.path().join(key)).unwrap(),
+        }
+    }
+}

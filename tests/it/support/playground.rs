@@ -1,0 +1,153 @@
+//! A directory with files and an index, and the real binary to run on them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sea_orm::DatabaseConnection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::database;
+
+/// What a run of the binary came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    /// Checks the exit code.
+    #[track_caller]
+    pub(crate) fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Checks that there is one clear line on stderr that has all of `words`, and nothing on stdout.
+    #[track_caller]
+    pub(crate) fn complains(self, words: &[&str]) -> Self {
+        assert_eq!(self.err.lines().count(), 1, "{self:?}");
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not in {self:?}");
+        }
+        assert_eq!(self.out, "", "{self:?}");
+        self
+    }
+
+    /// Returns the one JSON document on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// Returns the `result` of a rebuild.
+    #[track_caller]
+    pub(crate) fn result(&self) -> Value {
+        self.json()["result"].clone()
+    }
+}
+
+/// The binary that is being tested.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_storm-index"))
+}
+
+/// Files in `files/`, an index in `index.sqlite3`, below a directory that goes with this value.
+pub(crate) struct Playground {
+    pub(crate) dir: TempDir,
+}
+
+impl Playground {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("files")).unwrap();
+        Self { dir }
+    }
+
+    /// With user 1, who owns `1/`.
+    pub(crate) fn with_user() -> Self {
+        let playground = Self::new();
+        playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+        playground
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, key: &str, content: &str) {
+        let path = self.path("files").join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn remove(&self, key: &str) {
+        std::fs::remove_file(self.path("files").join(key)).unwrap();
+    }
+
+    /// A command with nothing of the surroundings but where storage and index are.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.current_dir(self.dir.path()).env_clear();
+        command.env("STORAGE_URL", self.path("files"));
+        command.env("DATABASE_URL", format!("sqlite://{}", self.path("index.sqlite3").display()));
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.command().args(args).output().unwrap().into()
+    }
+
+    /// Runs `rebuild --format json` with further arguments.
+    pub(crate) fn rebuild(&self, args: &[&str]) -> Ran {
+        self.run(&[&["rebuild", "--format", "json"], args].concat())
+    }
+
+    pub(crate) async fn database(&self) -> DatabaseConnection {
+        database::open(&self.path("index.sqlite3")).await
+    }
+
+    /// Carries out statements on the index, as another program would.
+    pub(crate) fn sql(&self, statements: &str) {
+        block_on(async { database::execute(&self.database().await, statements).await });
+    }
+
+    /// Returns all of the index that people could miss.
+    pub(crate) fn dump(&self) -> Vec<Vec<Option<String>>> {
+        block_on(async {
+            let db = self.database().await;
+            let query = "SELECT 'user', id, name, prefix, NULL, NULL, NULL FROM users UNION ALL \
+                         SELECT 'file', id, user_id, path, size, etag, content_type || last_modified || updated_at FROM stored_files \
+                         UNION ALL SELECT 'link', id, stored_file_id, token, is_active, expires_at, NULL FROM share_links \
+                         ORDER BY 1, 2";
+            let text = query
+                .replace("'user', id, name, prefix", "'user', CAST(id AS TEXT), name, prefix")
+                .replace(
+                    "'file', id, user_id, path, size",
+                    "'file', CAST(id AS TEXT), CAST(user_id AS TEXT), path, CAST(size AS TEXT)",
+                )
+                .replace(
+                    "'link', id, stored_file_id, token, is_active",
+                    "'link', CAST(id AS TEXT), CAST(stored_file_id AS TEXT), token, CAST(is_active AS TEXT)",
+                );
+            database::rows(&db, &text).await
+        })
+    }
+}
+
+/// Runs a future to its end, for tests that are otherwise about processes.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
