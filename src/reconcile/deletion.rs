@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use futures::{StreamExt as _, stream};
 
 use super::apply::Sink;
+use super::evidence::tell_orphan;
 use super::guard::{Cleared, Verdict};
 use super::plan::SkipReason;
 use super::queue::DeletionQueue;
-use super::report::{Action, Evidence, FindingKind, IndexSide, Observer, Phase, Progress, Report};
-use super::run::Stop;
+use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
+use super::stop::Stop;
 use crate::index::Fate;
 use crate::model::{Orphan, Prefix, UserId};
 use crate::storage::{Glance, StorageReader};
@@ -103,27 +104,5 @@ impl Deletion<'_> {
     fn tell(&mut self, orphan: &Orphan, action: Action, reason: &'static str) {
         let key = self.key_of(orphan);
         tell_orphan(self.observer, orphan, key, action, reason);
-    }
-}
-
-/// Tells the observer about an orphan.
-pub(super) fn tell_orphan(
-    observer: &mut dyn Observer,
-    orphan: &Orphan,
-    key: String,
-    action: Action,
-    reason: &'static str,
-) {
-    if observer.wants(FindingKind::Orphaned) {
-        observer.finding(&Evidence {
-            kind: FindingKind::Orphaned,
-            user_id: Some(orphan.user),
-            path: orphan.path.clone(),
-            key,
-            reasons: vec![reason],
-            action,
-            storage: None,
-            index: Some(IndexSide::from(orphan)),
-        });
     }
 }

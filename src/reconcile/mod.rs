@@ -13,21 +13,24 @@ mod plan;
 
 mod apply;
 mod deletion;
+mod evidence;
 mod guard;
 mod queue;
 
+mod reconciler;
 mod report;
 mod run;
+mod stop;
 mod tally;
 mod wire;
 
 pub use finding::{StaleReason, compare};
 pub use guard::{Refusal, RefusalCode};
 pub use plan::SkipReason;
+pub use reconciler::Reconciler;
 pub use report::{
     Action, Evidence, FindingKind, IndexSide, Observer, Phase, Problem, Progress, Report, Silent, Status, StorageSide,
 };
 pub use request::{MaxDelete, Mode, Request, RequestError};
-pub use run::Reconciler;
 pub use tally::Tally;
 pub use wire::{Answer, RefusalWire, ResultWire};

@@ -2,26 +2,24 @@
 
 use std::collections::HashMap;
 
-use thiserror::Error;
-
 use super::adoption::Adoption;
-use super::apply::{IndexSink, Preview, Sink, WriteBatch};
-use super::cursor::{CursorError, RecordCursor};
-use super::deletion::{Deletion, tell_orphan};
+use super::apply::{Sink, WriteBatch};
+use super::cursor::RecordCursor;
+use super::deletion::Deletion;
 use super::doubts::{Doubts, Shadow};
+use super::evidence::{self, About, Found, tell_orphan};
 use super::finding::{StaleReason, compare};
 use super::guard::{UserDeletions, judge};
 use super::merge::{Front, front};
 use super::plan::{OrphanPlan, SkipReason, plan_orphan};
 use super::queue::DeletionQueue;
-use super::report::{Action, Evidence, FindingKind, IndexSide, Observer, Phase, Progress, Report, StorageSide};
-use super::request::{Policy, Request};
+use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
+use super::request::Policy;
 use super::scopes::{Place, Scopes};
-use crate::clock;
-use crate::error::Error;
-use crate::index::{Index, IndexError, NewRecord, Refresh};
-use crate::model::{BadEntry, ObjectFacts, Orphan, RecordFacts, Timestamp, UserId};
-use crate::storage::{Batch, Doubt, Listing, Step, Storage, StorageReader, content_type_of};
+use super::stop::Stop;
+use crate::index::{Index, NewRecord, Refresh};
+use crate::model::{BadEntry, ObjectFacts, Orphan, Timestamp, UserId};
+use crate::storage::{Batch, Doubt, Listing, Step, StorageReader, content_type_of};
 
 /// How many additions and refreshes one transaction has.
 const WRITES: usize = 5_000;
@@ -29,123 +27,31 @@ const WRITES: usize = 5_000;
 /// How many orphans are decided at a time.
 const ORPHANS: usize = 1_000;
 
-/// Brings an index in step with a storage.
-#[derive(Debug, Clone)]
-pub struct Reconciler {
-    storage: StorageReader,
-    index: Index,
-}
-
-/// Why a run had to stop.
-#[derive(Debug, Error)]
-pub(super) enum Stop {
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    #[error(transparent)]
-    Cursor(#[from] CursorError),
-    #[error("the deletions that wait cannot be kept on disk: {0}; make room where temporary files go (TMPDIR)")]
-    Queue(#[from] std::io::Error),
-}
-
-impl Stop {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Index(e) => e.code(),
-            Self::Cursor(e) => e.code(),
-            Self::Queue(_) => "queue_failed",
-        }
-    }
-}
-
-impl Reconciler {
-    /// Takes the two that are to agree. The storage is only ever read.
-    pub fn new(storage: &Storage, index: &Index) -> Self {
-        Self { storage: storage.reader(), index: index.clone() }
-    }
-
-    /// Carries out `request` and tells `observer` what it finds.
-    ///
-    /// Trouble in the middle ends in the report: what was written by then stays, and is complete in itself.
-    ///
-    /// # Errors
-    /// When the run cannot begin: the request is wrong, or index or storage cannot be read. Nothing is changed then.
-    pub async fn run(&self, request: &Request, observer: &mut dyn Observer) -> Result<Report, Error> {
-        let policy = Policy::of(request, clock::now())?;
-        let users = match request.user {
-            Some(id) => vec![self.index.user(id).await?],
-            None => self.index.users().await?,
-        };
-        let one_user = request.user.and_then(|_| users.first().map(|u| u.prefix.clone()));
-        let scopes = Scopes::new(users)?;
-        let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
-        let sink: Box<dyn Sink> = match policy.writes {
-            true => Box::new(IndexSink::new(self.index.writer()?)),
-            false => Box::new(Preview::default()),
-        };
-        let total = match observer.wants_progress() {
-            true => Some(self.index.count_records(request.user).await?).filter(|count| *count > 0),
-            false => None,
-        };
-        let listing = self.storage.listing(one_user.as_ref());
-        let cursor = RecordCursor::new(self.index.records(scopes.users()));
-        let report = Report::new(request.mode, request.dry_run);
-        let mut run = Run {
-            storage: &self.storage,
-            index: &self.index,
-            one_user: request.user.is_some(),
-            policy,
-            scopes,
-            adoption,
-            cursor,
-            doubts: Doubts::default(),
-            last: None,
-            sink,
-            writes: WriteBatch::default(),
-            orphans: Vec::new(),
-            queue: DeletionQueue::default(),
-            queued: HashMap::new(),
-            observer,
-            report,
-            total,
-        };
-        let ended = run.all(listing).await;
-        let mut report = run.close().await;
-        if let Err(stop) = ended {
-            report.fail(stop.code(), stop.to_string());
-        }
-        Ok(report)
-    }
-
-    async fn plan_adoption(&self, scopes: &Scopes) -> Result<Adoption, Error> {
-        let folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
-        Ok(Adoption::plan(folders, scopes, self.index.next_user_id().await?)?)
-    }
-}
-
 /// A run that is under way.
-struct Run<'r> {
-    storage: &'r StorageReader,
-    index: &'r Index,
-    one_user: bool,
-    policy: Policy,
-    scopes: Scopes,
-    adoption: Adoption,
-    cursor: RecordCursor,
-    doubts: Doubts,
+pub(super) struct Run<'r> {
+    pub(super) storage: &'r StorageReader,
+    pub(super) index: &'r Index,
+    pub(super) one_user: bool,
+    pub(super) policy: Policy,
+    pub(super) scopes: Scopes,
+    pub(super) adoption: Adoption,
+    pub(super) cursor: RecordCursor,
+    pub(super) doubts: Doubts,
     /// The last key of the batch before.
-    last: Option<String>,
-    sink: Box<dyn Sink>,
-    writes: WriteBatch,
-    orphans: Vec<Orphan>,
-    queue: DeletionQueue,
-    queued: HashMap<UserId, u64>,
-    observer: &'r mut dyn Observer,
-    report: Report,
-    total: Option<u64>,
+    pub(super) last: Option<String>,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) writes: WriteBatch,
+    pub(super) orphans: Vec<Orphan>,
+    pub(super) queue: DeletionQueue,
+    pub(super) queued: HashMap<UserId, u64>,
+    pub(super) observer: &'r mut dyn Observer,
+    pub(super) report: Report,
+    pub(super) total: Option<u64>,
 }
 
 impl Run<'_> {
-    async fn all(&mut self, mut listing: Listing) -> Result<(), Stop> {
+    /// Reads everything, then deletes what may go.
+    pub(super) async fn all(&mut self, mut listing: Listing) -> Result<(), Stop> {
         loop {
             match listing.next().await {
                 Step::Batch(batch) => self.batch(batch).await?,
@@ -199,16 +105,7 @@ impl Run<'_> {
         self.report.tally.unindexable += 1;
         if self.observer.wants(FindingKind::Unindexable) {
             let scope = self.scopes.iter().find(|s| entry.shown.starts_with(&s.start));
-            self.observer.finding(&Evidence {
-                kind: FindingKind::Unindexable,
-                user_id: scope.map(|s| s.user.id),
-                path: entry.shown[scope.map_or(0, |s| s.start.len())..].to_owned(),
-                key: entry.shown.clone(),
-                reasons: vec![entry.reason.code()],
-                action: Action::None,
-                storage: None,
-                index: None,
-            });
+            self.observer.finding(&evidence::of_entry(entry, scope));
         }
     }
 
@@ -255,16 +152,9 @@ impl Run<'_> {
     fn unclaimed(&mut self, object: &ObjectFacts) {
         self.report.tally.unclaimed += u64::from(!self.one_user);
         if self.observer.wants(FindingKind::Unclaimed) {
-            self.observer.finding(&Evidence {
-                kind: FindingKind::Unclaimed,
-                user_id: None,
-                path: object.key.clone(),
-                key: object.key.clone(),
-                reasons: vec!["no_user"],
-                action: Action::None,
-                storage: Some(storage_side(object, content_type_of(&object.key))),
-                index: None,
-            });
+            let about = About { user: None, path_at: 0, content_type: content_type_of(&object.key) };
+            let found = Found { kind: FindingKind::Unclaimed, action: Action::None, reasons: vec!["no_user"] };
+            self.observer.finding(&evidence::of_object(found, about, object, None));
         }
     }
 
@@ -273,16 +163,9 @@ impl Run<'_> {
         let content_type = content_type_of(&object.key);
         let action = if self.policy.adds { Action::Create } else { Action::None };
         if self.observer.wants(FindingKind::Missing) {
-            self.observer.finding(&Evidence {
-                kind: FindingKind::Missing,
-                user_id: Some(user),
-                path: object.key[path_at..].to_owned(),
-                key: object.key.clone(),
-                reasons: vec!["no_record"],
-                action,
-                storage: Some(storage_side(&object, content_type)),
-                index: None,
-            });
+            let about = About { user: Some(user), path_at, content_type };
+            let found = Found { kind: FindingKind::Missing, action, reasons: vec!["no_record"] };
+            self.observer.finding(&evidence::of_object(found, about, &object, None));
         }
         if action == Action::Create {
             self.writes.creates.push(NewRecord { user, object, path_at, content_type });
@@ -300,16 +183,10 @@ impl Run<'_> {
                 (Some(_), false) => (FindingKind::Stale, Action::None),
             };
             if self.observer.wants(kind) {
-                self.observer.finding(&Evidence {
-                    kind,
-                    user_id: Some(user),
-                    path: object.key[path_at..].to_owned(),
-                    key: object.key.clone(),
-                    reasons: reasons.iter().flatten().copied().map(StaleReason::as_str).collect(),
-                    action,
-                    storage: Some(storage_side(&object, content_type)),
-                    index: Some(index_side(&record)),
-                });
+                let about = About { user: Some(user), path_at, content_type };
+                let reasons = reasons.iter().flatten().copied().map(StaleReason::as_str).collect();
+                let found = Found { kind, action, reasons };
+                self.observer.finding(&evidence::of_object(found, about, &object, Some(&record)));
             }
             self.report.tally.stale += u64::from(kind == FindingKind::Stale);
             if action == Action::Update {
@@ -464,7 +341,7 @@ impl Run<'_> {
     }
 
     /// Waits for what is under way, and counts what was done.
-    async fn close(mut self) -> Report {
+    pub(super) async fn close(mut self) -> Report {
         let settled = self.sink.settle().await;
         match settled {
             Ok(written) => {
@@ -478,18 +355,4 @@ impl Run<'_> {
         self.report.incomplete_users.sort_unstable();
         self.report
     }
-}
-
-fn storage_side(object: &ObjectFacts, content_type: &'static str) -> StorageSide {
-    StorageSide {
-        key: object.key.clone(),
-        size: object.size,
-        content_type,
-        etag: object.etag.clone(),
-        last_modified: object.last_modified.to_text(),
-    }
-}
-
-fn index_side(record: &RecordFacts<'_>) -> IndexSide {
-    IndexSide::from(&Orphan::of(0, record))
 }

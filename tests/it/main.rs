@@ -2,10 +2,12 @@
 
 mod support;
 
+mod bad_entries;
 mod bad_input;
 mod cli;
 mod laws;
 mod layers;
+mod listing;
 mod races;
 mod readme;
 mod worlds;

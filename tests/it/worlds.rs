@@ -9,6 +9,7 @@ use storm_index::reconcile::{Mode, Reconciler, Report, Request, Silent, Status};
 
 use crate::support::backend::{Backend, Kind};
 use crate::support::database;
+use crate::support::playground::block_on;
 use crate::support::random::Random;
 
 /// Paths that sort, escape and compare in every awkward way, and fit beside each other on a disk.
@@ -235,14 +236,18 @@ async fn left_in(db: &DatabaseConnection) -> BTreeSet<(i64, String)> {
 }
 
 async fn one_world(kind: Kind, seed: u64) {
+    one_world_on(&Backend::new(kind), kind, seed).await;
+}
+
+async fn one_world_on(backend: &Backend, kind: Kind, seed: u64) {
     let mut random = Random::new(seed);
     let world = draw(&mut random);
     let request = Request { force: true, ..Request::new(*random.pick(&Mode::ALL)) };
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("i.sqlite3");
     let index = Index::open(&format!("sqlite://{}", file.display()), Access::Write).await.unwrap();
-    let (backend, db) = (Backend::new(kind), database::open(&file).await);
-    build(&world, &backend, &index, &db, &mut random).await;
+    let db = database::open(&file).await;
+    build(&world, backend, &index, &db, &mut random).await;
     let before = left_in(&db).await;
     let links = "SELECT token FROM share_links WHERE token IN (SELECT token FROM share_links) ORDER BY token";
     let links_before = database::column(&db, links).await;
@@ -304,4 +309,15 @@ async fn law_01_02_04_05_08_random_worlds_in_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn law_01_02_04_05_08_random_worlds_on_disk() {
     worlds(Kind::Disk, 40).await;
+}
+
+/// A server has its own runtime, which must not be dropped within another one: hence a thread that may wait.
+#[test]
+fn law_01_02_04_05_08_random_worlds_on_s3() {
+    let from = std::env::var("STORM_INDEX_SEED").ok().map_or(1, |seed| seed.parse().unwrap());
+    println!("S3: worlds with seeds {from} to {}", from + 11);
+    for seed in from..from + 12 {
+        let backend = Backend::new(Kind::S3);
+        block_on(one_world_on(&backend, Kind::S3, seed));
+    }
 }

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use storm_index::storage::Storage;
+use storm_index::storage::{self, Storage};
 use tempfile::TempDir;
+
+use super::s3::S3Server;
 
 /// Which storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
     Disk,
+    S3,
 }
 
 /// A storage that a test can change behind the reconciler's back.
 pub(crate) enum Backend {
     Memory(Arc<InMemory>),
     Disk(TempDir),
+    S3(S3Server),
 }
 
 impl Backend {
@@ -26,6 +30,7 @@ impl Backend {
         match kind {
             Kind::Memory => Self::Memory(Arc::new(InMemory::new())),
             Kind::Disk => Self::Disk(tempfile::tempdir().unwrap()),
+            Kind::S3 => Self::S3(S3Server::start()),
         }
     }
 
@@ -33,6 +38,7 @@ impl Backend {
         match self {
             Self::Memory(store) => Storage::new(Arc::clone(store) as Arc<dyn ObjectStore>),
             Self::Disk(root) => Storage::local(root.path()).unwrap(),
+            Self::S3(server) => storage::open(&server.url()).unwrap(),
         }
     }
 
@@ -46,6 +52,7 @@ impl Backend {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 std::fs::write(path, content).unwrap();
             }
+            Self::S3(server) => server.put(key, content),
         }
     }
 
@@ -53,6 +60,7 @@ impl Backend {
         match self {
             Self::Memory(store) => store.delete(&Path::parse(key).unwrap()).await.unwrap(),
             Self::Disk(root) => std::fs::remove_file(root.path().join(key)).unwrap(),
+            Self::S3(server) => server.remove(key),
         }
     }
 }

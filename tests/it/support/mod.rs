@@ -2,5 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod database;
+pub(crate) mod faults;
 pub(crate) mod playground;
 pub(crate) mod random;
+pub(crate) mod s3;

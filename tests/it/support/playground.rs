@@ -115,6 +115,23 @@ impl Playground {
         self.run(&[&["rebuild", "--format", "json"], args].concat())
     }
 
+    /// The binary in a place where everybody may run it.
+    pub(crate) fn nobody_binary() -> TempDir {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::copy(binary(), dir.path().join("storm-index")).unwrap();
+        dir
+    }
+
+    /// All records, as `user/path`.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        block_on(async {
+            let query = "SELECT user_id || '/' || path FROM stored_files ORDER BY 1";
+            database::column(&self.database().await, query).await
+        })
+    }
+
     pub(crate) async fn database(&self) -> DatabaseConnection {
         database::open(&self.path("index.sqlite3")).await
     }

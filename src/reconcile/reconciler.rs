@@ -1,0 +1,84 @@
+//! A request -> a run: everything that can be wrong with it is found before the first write.
+
+use super::adoption::Adoption;
+use super::apply::{IndexSink, Preview, Sink};
+use super::report::{Observer, Report};
+use super::request::{Policy, Request};
+use super::run::Run;
+use super::scopes::Scopes;
+use crate::clock;
+use crate::error::Error;
+use crate::index::Index;
+use crate::storage::{Storage, StorageReader};
+
+/// Brings an index in step with a storage.
+#[derive(Debug, Clone)]
+pub struct Reconciler {
+    storage: StorageReader,
+    index: Index,
+}
+
+impl Reconciler {
+    /// Takes the two that are to agree. The storage is only ever read.
+    pub fn new(storage: &Storage, index: &Index) -> Self {
+        Self { storage: storage.reader(), index: index.clone() }
+    }
+
+    /// Carries out `request` and tells `observer` what it finds.
+    ///
+    /// Trouble in the middle ends in the report: what was written by then stays, and is complete in itself.
+    ///
+    /// # Errors
+    /// When the run cannot begin: the request is wrong, or index or storage cannot be read. Nothing is changed then.
+    pub async fn run(&self, request: &Request, observer: &mut dyn Observer) -> Result<Report, Error> {
+        let policy = Policy::of(request, clock::now())?;
+        let users = match request.user {
+            Some(id) => vec![self.index.user(id).await?],
+            None => self.index.users().await?,
+        };
+        let one_user = request.user.and_then(|_| users.first().map(|u| u.prefix.clone()));
+        let scopes = Scopes::new(users)?;
+        let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
+        let sink: Box<dyn Sink> = match policy.writes {
+            true => Box::new(IndexSink::new(self.index.writer()?)),
+            false => Box::new(Preview::default()),
+        };
+        let total = match observer.wants_progress() {
+            true => Some(self.index.count_records(request.user).await?).filter(|count| *count > 0),
+            false => None,
+        };
+        let listing = self.storage.listing(one_user.as_ref());
+        let cursor = RecordCursor::new(self.index.records(scopes.users()));
+        let report = Report::new(request.mode, request.dry_run);
+        let mut run = Run {
+            storage: &self.storage,
+            index: &self.index,
+            one_user: request.user.is_some(),
+            policy,
+            scopes,
+            adoption,
+            cursor,
+            doubts: Doubts::default(),
+            last: None,
+            sink,
+            writes: WriteBatch::default(),
+            orphans: Vec::new(),
+            queue: DeletionQueue::default(),
+            queued: HashMap::new(),
+            observer,
+            report,
+            total,
+        };
+        let ended = run.all(listing).await;
+        let mut report = run.close().await;
+        if let Err(stop) = ended {
+            report.fail(stop.code(), stop.to_string());
+        }
+        Ok(report)
+    }
+
+    async fn plan_adoption(&self, scopes: &Scopes) -> Result<Adoption, Error> {
+        let folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
+        Ok(Adoption::plan(folders, scopes, self.index.next_user_id().await?)?)
+    }
+}

@@ -1,0 +1,91 @@
+//! A store that distorts what the memory behind it lists.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What the listing does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails after so many objects.
+    FailAfter(usize),
+    /// It tells this object twice.
+    Repeat(usize),
+    /// It tells this object and the next one in the wrong order.
+    Swap(usize),
+    /// It tells nothing of these objects, and no error.
+    Forget(usize, usize),
+}
+
+#[derive(Debug)]
+pub(crate) struct FaultStore {
+    pub(crate) inner: Arc<InMemory>,
+    pub(crate) fault: Fault,
+}
+
+impl fmt::Display for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultStore({:?})", self.fault)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultStore {
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (all, fault) = (self.inner.list(prefix), self.fault);
+        let distorted = async move {
+            let mut all: Vec<Result<ObjectMeta>> = all.collect().await;
+            match fault {
+                Fault::FailAfter(n) => {
+                    all.truncate(n);
+                    all.push(Err(Error::Generic { store: "FaultStore", source: "the wire was cut".into() }));
+                }
+                Fault::Repeat(n) => {
+                    let again = all[n].as_ref().unwrap().clone();
+                    all.insert(n, Ok(again));
+                }
+                Fault::Swap(n) => all.swap(n, n + 1),
+                Fault::Forget(from, to) => drop(all.drain(from..to)),
+            }
+            stream::iter(all)
+        };
+        Box::pin(stream::once(distorted).flatten())
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,210 @@
+//! An S3 server in this process: real TCP, real SigV4 (of the s3s crate), and a memory behind it in which a test can put
+//! any key, and which can be told to fail.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::{Arc, Mutex};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use md5::{Digest as _, Md5};
+use s3s::auth::SimpleAuth;
+use s3s::dto::{
+    CommonPrefix, ETag, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp,
+    TimestampFormat,
+};
+use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+
+pub(crate) const BUCKET: &str = "bucket";
+pub(crate) const ACCESS: &str = "AKTEST";
+pub(crate) const SECRET: &str = "secret-of-the-test";
+
+#[derive(Debug, Clone)]
+struct Stored {
+    size: i64,
+    etag: String,
+    written: u64,
+}
+
+/// What goes wrong, and what was asked.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// From this list request on (the first is 0) all of them are refused.
+    pub(crate) refuse_lists_from: Option<usize>,
+    /// HEAD requests for this key are refused.
+    pub(crate) refuse_head: Option<String>,
+    /// How many list requests there were.
+    pub(crate) lists: usize,
+    /// How many HEAD requests there were.
+    pub(crate) heads: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    objects: Mutex<BTreeMap<String, Stored>>,
+    faults: Mutex<Faults>,
+    clock: Mutex<u64>,
+}
+
+/// A running server; it ends with its runtime, when this is dropped.
+pub(crate) struct S3Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    _runtime: tokio::runtime::Runtime,
+    pub(crate) prefix: String,
+}
+
+impl S3Server {
+    pub(crate) fn start() -> Self {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let mut service = S3ServiceBuilder::new(Memory(Arc::clone(&shared)));
+        service.set_auth(SimpleAuth::from_single(ACCESS, SECRET));
+        let service = service.build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((socket, _)) = listener.accept().await {
+                let _ = socket.set_nodelay(true);
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+                });
+            }
+        });
+        Self { address, shared, _runtime: runtime, prefix: String::new() }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A storage URL that says everything.
+    pub(crate) fn url(&self) -> String {
+        format!(
+            "s3://{BUCKET}/{}?access_key_id={ACCESS}&secret_access_key={SECRET}&region=us-east-1&endpoint={}",
+            self.prefix,
+            self.endpoint()
+        )
+    }
+
+    /// The variables by which a child process finds the server.
+    pub(crate) fn env(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ACCESS_KEY_ID", ACCESS.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
+
+    /// Puts an object with any key at all.
+    pub(crate) fn put(&self, key: &str, content: &[u8]) {
+        let mut clock = self.shared.clock.lock().unwrap();
+        *clock += 1;
+        let etag = Md5::digest(content).iter().map(|b| format!("{b:02x}")).collect();
+        let stored = Stored { size: i64::try_from(content.len()).unwrap(), etag, written: *clock };
+        self.shared.objects.lock().unwrap().insert(key.to_owned(), stored);
+    }
+
+    pub(crate) fn remove(&self, key: &str) {
+        assert!(self.shared.objects.lock().unwrap().remove(key).is_some(), "{key:?} is not there");
+    }
+
+    pub(crate) fn faults(&self) -> std::sync::MutexGuard<'_, Faults> {
+        self.shared.faults.lock().unwrap()
+    }
+}
+
+struct Memory(Arc<Shared>);
+
+fn time(written: u64) -> Timestamp {
+    let (minute, second) = (written / 60 % 60, written % 60);
+    Timestamp::parse(TimestampFormat::DateTime, &format!("2026-01-01T00:{minute:02}:{second:02}.125Z")).unwrap()
+}
+
+#[async_trait::async_trait]
+impl S3 for Memory {
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input;
+        if input.bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        {
+            let mut faults = self.0.faults.lock().unwrap();
+            faults.lists += 1;
+            if faults.refuse_lists_from.is_some_and(|from| faults.lists > from) {
+                return Err(s3_error!(AccessDenied));
+            }
+        }
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
+        let most = usize::try_from(input.max_keys.unwrap_or(1000).clamp(1, 1000)).unwrap();
+        let objects = self.0.objects.lock().unwrap();
+        let (mut contents, mut folders) = (Vec::new(), Vec::<String>::new());
+        let (mut last, mut truncated) = (String::new(), false);
+        for (key, stored) in objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after) {
+            let folder = input.delimiter.as_deref().and_then(|d| {
+                let (name, _) = key[prefix.len()..].split_once(d)?;
+                Some(format!("{prefix}{name}{d}"))
+            });
+            if folder.as_ref().is_some_and(|f| folders.last() == Some(f)) {
+                last.clone_from(key);
+                continue;
+            }
+            if contents.len() + folders.len() == most {
+                truncated = true;
+                break;
+            }
+            last.clone_from(key);
+            match folder {
+                Some(folder) => folders.push(folder),
+                None => contents.push(Object {
+                    key: Some(key.clone()),
+                    size: Some(stored.size),
+                    e_tag: Some(ETag::Strong(stored.etag.clone())),
+                    last_modified: Some(time(stored.written)),
+                    ..Object::default()
+                }),
+            }
+        }
+        let common_prefixes =
+            folders.into_iter().map(|prefix| CommonPrefix { prefix: Some(prefix) }).collect::<Vec<_>>();
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(input.bucket),
+            prefix: Some(prefix),
+            key_count: Some(i32::try_from(contents.len() + common_prefixes.len()).unwrap()),
+            max_keys: Some(i32::try_from(most).unwrap()),
+            is_truncated: Some(truncated),
+            next_continuation_token: truncated.then_some(last),
+            contents: Some(contents),
+            common_prefixes: Some(common_prefixes),
+            ..ListObjectsV2Output::default()
+        }))
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = request.input;
+        {
+            let mut faults = self.0.faults.lock().unwrap();
+            faults.heads += 1;
+            if faults.refuse_head.as_deref() == Some(&input.key) {
+                return Err(s3_error!(AccessDenied));
+            }
+        }
+        let objects = self.0.objects.lock().unwrap();
+        let stored = objects.get(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: Some(stored.size),
+            e_tag: Some(ETag::Strong(stored.etag.clone())),
+            last_modified: Some(time(stored.written)),
+            ..HeadObjectOutput::default()
+        }))
+    }
+}
