@@ -1,7 +1,12 @@
 //! A request -> a run: everything that can be wrong with it is found before the first write.
 
+use std::collections::HashMap;
+
 use super::adoption::Adoption;
-use super::apply::{IndexSink, Preview, Sink};
+use super::apply::{IndexSink, Preview, Sink, WriteBatch};
+use super::cursor::RecordCursor;
+use super::doubts::Doubts;
+use super::queue::DeletionQueue;
 use super::report::{Observer, Report};
 use super::request::{Policy, Request};
 use super::run::Run;

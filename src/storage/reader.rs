@@ -62,7 +62,7 @@ impl StorageReader {
         let Ok(path) = Path::parse(key) else {
             return Glance::Unknown("the storage library cannot address this key".to_owned());
         };
-        if path.as_ref() != key {
+        if path.as_ref() != key || key.is_empty() {
             return Glance::Unknown("the storage library would ask for another key".to_owned());
         }
         match self.store.head(&path).await {

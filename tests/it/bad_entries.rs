@@ -118,7 +118,7 @@ fn odd_keys_on_s3_are_set_aside_and_the_rest_is_listed() {
     for n in 0..2_100 {
         server.put(&format!("k/{n:05}"), b"x");
     }
-    let odd = ["/lead", "a//b", "a/../b", "a/./b", "k/00500//x", "k/01500/trail/", "tab\tx"];
+    let odd = ["/lead", "a/../b", "a/./b", "a//b", "k/00500//x", "k/01500/trail/", "tab\tx"];
     for key in odd {
         server.put(key, b"content");
     }

@@ -1,1 +1,199 @@
-//! bad_input
+//! Bad input: one clear line with the mend, the exit code of the contract, and nothing changed.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::playground::{Playground, Ran};
+
+fn small() -> Playground {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    playground.write("1/b", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.remove("1/b");
+    playground
+}
+
+#[test]
+fn bad_usage_is_2_and_changes_nothing() {
+    let playground = small();
+    let before = playground.dump();
+    std::fs::write(playground.path("bad.toml"), "nonsense = 1\n").unwrap();
+    std::fs::write(playground.path("a-file"), "x").unwrap();
+    for args in [
+        &["rebuild", "--mode", "destroy"][..],
+        &["rebuild", "--nonsense"],
+        &["nonsense"],
+        &[],
+        &["rebuild", "-v", "-q"],
+        &["rebuild", "--mode", "full"],
+        &["rebuild", "--mode", "clean", "--force", "--adopt"],
+        &["rebuild", "--adopt", "--user-id", "1"],
+        &["rebuild", "--max-delete", "many"],
+        &["rebuild", "--max-delete", "101%"],
+        &["rebuild", "--min-age", "soon"],
+        &["rebuild", "--user-id", "99"],
+        &["rebuild", "--user-id", "x"],
+        &["rebuild", "--storage", "ftp://x/y"],
+        &["rebuild", "--storage", "s3://bucket?nonsense=1"],
+        &["rebuild", "--storage", "file://far/x"],
+        &["rebuild", "--storage", "a-file"],
+        &["rebuild", "--storage", "/no/such/place", "--user-id", "99"],
+        &["rebuild", "--database", "mysql://x/y"],
+        &["rebuild", "--database", "sqlite://x?nonsense=1"],
+        &["rebuild", "--config", "bad.toml"],
+        &["rebuild", "--config", "missing.toml"],
+        &["rebuild", "--report", "report.txt"],
+        &["rebuild", "--report", "no/such/place/r.ndjson"],
+        &["rebuild", "--format", "xml"],
+        &["completions", "nonsense"],
+    ] {
+        let ran = playground.run(args).ends(2);
+        assert!(ran.out.is_empty() && !ran.err.is_empty(), "{args:?} {ran:?}");
+    }
+    let mut command = playground.command();
+    command.env_remove("STORAGE_URL").arg("rebuild");
+    Ran::from(command.output().unwrap()).ends(2).complains(&["STORAGE_URL", "--storage"]);
+    assert_eq!(playground.dump(), before);
+}
+
+#[test]
+fn prefixes_that_another_program_nested_are_2() {
+    let playground = small();
+    playground.sql("INSERT INTO users (id, name, prefix) VALUES (5, 'evil', '1/deep')");
+    playground.rebuild(&["--mode", "sync"]).ends(2).complains(&["1/deep", "nest"]);
+}
+
+#[test]
+fn a_missing_root_is_4_and_changes_nothing() {
+    let playground = small();
+    let before = playground.dump();
+    std::fs::rename(playground.path("files"), playground.path("unmounted")).unwrap();
+    for mode in ["audit", "sync", "clean", "full"] {
+        let ran = playground.rebuild(&["--mode", mode, "--force"]).ends(4);
+        let document = ran.json();
+        assert_eq!(
+            (&document["status"], &document["result"]["errors"][0]["code"]),
+            (&json!("FAILED"), &json!("storage_missing"))
+        );
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    }
+    assert_eq!(playground.dump(), before);
+    assert!(!playground.path("files").exists(), "the root is never made");
+}
+
+/// Runs a sync on a database that is in some bad state; says what the one error line has to have.
+#[track_caller]
+fn refuses(playground: &Playground, database: &str, words: &[&str]) {
+    let ran = playground.rebuild(&["--mode", "sync", "--database", database]).ends(4);
+    let document = ran.json();
+    assert_eq!(document["status"], "FAILED", "{ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    for word in words {
+        assert!(ran.err.contains(word), "{word:?} is not in {ran:?}");
+    }
+}
+
+#[test]
+fn databases_that_are_not_ours_newer_broken_or_read_only_are_4() {
+    let playground = small();
+    let url = format!("sqlite://{}", playground.path("index.sqlite3").display());
+    let before = playground.dump();
+    refuses(&playground, &format!("{url}?mode=ro"), &["reading only"]);
+    // An audit needs no more than that.
+    playground.rebuild(&["--database", &format!("{url}?mode=ro")]).ends(1);
+    playground.rebuild(&["--database", &format!("{url}?mode=ro"), "--mode", "full", "--dry-run"]).ends(1);
+    assert_eq!(playground.dump(), before);
+
+    crate::support::playground::block_on(async {
+        let other = crate::support::database::open(&playground.path("other.sqlite3")).await;
+        crate::support::database::execute(&other, "CREATE TABLE invoices (id INTEGER)").await;
+    });
+    let other = format!("sqlite://{}", playground.path("other.sqlite3").display());
+    refuses(&playground, &other, &["another program", "invoices"]);
+    playground.rebuild(&["--database", &other]).ends(4);
+
+    std::fs::write(playground.path("garbage.sqlite3"), vec![b'x'; 10_000]).unwrap();
+    refuses(
+        &playground,
+        &format!("sqlite://{}", playground.path("garbage.sqlite3").display()),
+        &["not a SQLite database"],
+    );
+    std::fs::create_dir(playground.path("dir.sqlite3")).unwrap();
+    refuses(&playground, &format!("sqlite://{}", playground.path("dir.sqlite3").display()), &["cannot be opened"]);
+
+    playground.sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_future', 0)");
+    refuses(&playground, &url, &["newer", "m29991231_000001_future"]);
+}
+
+#[test]
+fn a_locked_database_is_4() {
+    let playground = small();
+    crate::support::playground::block_on(async {
+        let other = playground.database().await;
+        crate::support::database::execute(&other, "BEGIN IMMEDIATE; UPDATE users SET name = 'x'").await;
+        playground.write("1/new", "x");
+        let ran = playground.rebuild(&["--mode", "sync"]).ends(4);
+        assert!(ran.err.contains("locked by another program"), "{ran:?}");
+        assert_eq!(ran.json()["result"]["records_created"], 0);
+        crate::support::database::execute(&other, "ROLLBACK").await;
+    });
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+}
+
+#[test]
+fn a_full_disk_is_4_and_what_was_committed_is_whole() {
+    let playground = Playground::new();
+    let mount = playground.path("small");
+    std::fs::create_dir(&mount).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&mount).status().unwrap();
+    assert!(mounted.success(), "this test mounts a small tmpfs, for which it has to run as root");
+    let unmount = || Command::new("umount").arg(&mount).status().unwrap();
+    let url = format!("sqlite://{}", mount.join("i.sqlite3").display());
+    playground.run(&["user", "add", "ann", "--id", "1", "--database", &url]).ends(0);
+    for n in 0..6_000 {
+        playground.write(&format!("1/a-rather-long-folder-name-{}/and-a-long-file-name-{n}.txt", n % 50), "");
+    }
+    let ran = playground.rebuild(&["--mode", "sync", "--database", &url]);
+    let audit = playground.rebuild(&["--database", &url]);
+    let whole = crate::support::playground::block_on(async {
+        let db = crate::support::database::open(&mount.join("i.sqlite3")).await;
+        crate::support::database::column(&db, "PRAGMA integrity_check").await
+    });
+    assert!(unmount().success());
+    let ran = ran.ends(4);
+    assert!(ran.err.contains("disk"), "{ran:?}");
+    assert_eq!(whole, ["ok"]);
+    assert_eq!(audit.ends(1).result()["files_in_db"], ran.result()["records_created"], "what is counted is there");
+}
+
+/// What other programs can leave in the columns costs at most a refresh.
+#[test]
+fn odd_columns_are_read_and_mended() {
+    let playground = Playground::with_user();
+    for n in 0..9 {
+        playground.write(&format!("1/f{n}"), "x");
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sql(
+        "UPDATE stored_files SET size = 'many' WHERE path = 'f0'; \
+         UPDATE stored_files SET size = -1 WHERE path = 'f1'; \
+         UPDATE stored_files SET content_type = 'a' || char(31) || 'b' || char(30) || 'c' WHERE path = 'f2'; \
+         UPDATE stored_files SET etag = NULL, content_type = char(24) WHERE path = 'f3'; \
+         UPDATE stored_files SET last_modified = 'yesterday', updated_at = 'today' WHERE path = 'f4'; \
+         UPDATE stored_files SET created_at = '' WHERE path = 'f5'; \
+         INSERT INTO stored_files (user_id, path) VALUES (1, ''), (1, 'a//b'), (1, '/x'), (1, '../x'), (1, 'tab' || char(9)); \
+         INSERT INTO stored_files (user_id, path) VALUES (1, 'sep' || char(31) || 'x' || char(30));",
+    );
+    let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    assert_eq!(
+        (&result["stale_in_db"], &result["records_updated"], &result["orphaned_in_db"]),
+        (&json!(5), &json!(5), &json!(6))
+    );
+    let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    assert_eq!((&result["stale_in_db"], &result["records_updated"]), (&json!(0), &json!(0)));
+    // No storage can be asked for such keys, so their records stay, and the run says so.
+    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(4).result();
+    assert_eq!((&result["records_deleted"], &result["records_skipped"]), (&json!(0), &json!(6)), "{result}");
+}

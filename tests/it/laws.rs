@@ -1,1 +1,360 @@
-//! laws
+//! The laws that one picture shows better than a thousand worlds; each is named after its law.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use storm_index::index::{Access, Index, NewLink, NewUser};
+use storm_index::reconcile::{
+    Evidence, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
+};
+use storm_index::storage::Storage;
+
+use crate::support::backend::{Backend, Kind};
+use crate::support::faults::{Fault, FaultStore};
+use crate::support::playground::{Playground, block_on};
+
+async fn index_of(prefixes: &[&str]) -> Index {
+    let index = Index::open("sqlite::memory:", Access::Write).await.unwrap();
+    for (n, prefix) in prefixes.iter().enumerate() {
+        let new = NewUser { name: format!("u{n}"), id: None, prefix: Some((*prefix).to_owned()) };
+        index.add_user(new).await.unwrap();
+    }
+    index
+}
+
+async fn memory_with(keys: impl IntoIterator<Item = String>) -> Arc<InMemory> {
+    let store = Arc::new(InMemory::new());
+    for key in keys {
+        store.put(&Path::parse(key).unwrap(), "x".into()).await.unwrap();
+    }
+    store
+}
+
+async fn run(storage: &Storage, index: &Index, request: &Request) -> Report {
+    Reconciler::new(storage, index).run(request, &mut Silent).await.unwrap()
+}
+
+fn forced(mode: Mode) -> Request {
+    Request { force: true, ..Request::new(mode) }
+}
+
+#[test]
+fn law_03_without_force_nothing_changes_and_it_says_why() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.remove("1/a");
+    let before = playground.dump();
+    for mode in ["clean", "full"] {
+        playground.rebuild(&["--mode", mode]).ends(2).complains(&["--force", mode]);
+        assert_eq!(playground.dump(), before);
+    }
+    playground.rebuild(&["--mode", "clean", "--force"]).ends(0);
+    assert_eq!(playground.paths(), [""; 0]);
+}
+
+/// Which users a listing that goes wrong at some place may still clean.
+#[test]
+fn law_06_a_distorted_listing_cleans_only_what_it_had_passed() {
+    let keys = || (1..=3).flat_map(|u| (0..4).map(move |n| format!("{u}/f{n}")));
+    for (fault, deleted, incomplete, status) in [
+        // After 0 objects nothing is known, after 6 user 1 is behind, after 9 users 1 and 2.
+        (Fault::FailAfter(0), 0, vec![1, 2, 3], Status::Failed),
+        (Fault::FailAfter(2), 0, vec![1, 2, 3], Status::Successful),
+        (Fault::FailAfter(5), 1, vec![2, 3], Status::Successful),
+        (Fault::FailAfter(8), 2, vec![3], Status::Successful),
+        // Disorder proves nothing about anybody.
+        (Fault::Swap(1), 0, vec![1, 2, 3], Status::Successful),
+        (Fault::Swap(8), 0, vec![1, 2, 3], Status::Successful),
+        (Fault::Repeat(8), 0, vec![1, 2, 3], Status::Successful),
+    ] {
+        block_on(async {
+            let index = index_of(&["1", "2", "3"]).await;
+            let inner = memory_with(keys()).await;
+            run(&Storage::new(Arc::clone(&inner) as Arc<dyn ObjectStore>), &index, &Request::new(Mode::Sync)).await;
+            for user in 1..=3 {
+                inner.delete(&Path::parse(format!("{user}/f0")).unwrap()).await.unwrap();
+            }
+            let storage = Storage::new(Arc::new(FaultStore { inner: Arc::clone(&inner), fault }));
+            let report = run(&storage, &index, &forced(Mode::Full)).await;
+            assert_eq!((report.tally.deleted, report.status), (deleted, status), "{fault:?} {report:?}");
+            assert_eq!(report.incomplete_users, incomplete, "{fault:?}");
+            assert!(!report.problems.is_empty(), "{fault:?}");
+            assert_eq!(report.tally.records, 12, "all records are counted, {fault:?}");
+            // On a sound storage the next run ends the work.
+            let sound = Storage::new(inner as Arc<dyn ObjectStore>);
+            let report = run(&sound, &index, &forced(Mode::Full)).await;
+            assert_eq!((report.tally.deleted, report.tally.created), (3 - deleted, 0), "{fault:?}");
+        });
+    }
+}
+
+/// An object that the listing forgot without a word is saved by the look before the delete.
+#[test]
+fn law_09_what_the_listing_forgot_is_looked_for_again() {
+    block_on(async {
+        let index = index_of(&["1"]).await;
+        let inner = memory_with((0..20).map(|n| format!("1/f{n:02}"))).await;
+        run(&Storage::new(Arc::clone(&inner) as Arc<dyn ObjectStore>), &index, &Request::new(Mode::Sync)).await;
+        inner.delete(&Path::parse("1/f03").unwrap()).await.unwrap();
+        let storage = Storage::new(Arc::new(FaultStore { inner, fault: Fault::Forget(2, 8) }));
+        let dry = run(&storage, &index, &Request { dry_run: true, ..Request::new(Mode::Clean) }).await;
+        assert_eq!((dry.tally.orphaned, dry.tally.deleted, dry.tally.skipped), (7, 1, 6));
+        let real = run(&storage, &index, &forced(Mode::Clean)).await;
+        assert_eq!(real.tally, dry.tally, "the looks are part of the dry run");
+    });
+}
+
+#[test]
+fn law_09_an_answer_that_is_not_not_found_keeps_the_record() {
+    let backend = Backend::new(Kind::S3);
+    let Backend::S3(server) = &backend else { unreachable!() };
+    for n in 0..5 {
+        server.put(&format!("1/f{n}"), b"x");
+    }
+    block_on(async {
+        let index = index_of(&["1"]).await;
+        run(&backend.storage(), &index, &Request::new(Mode::Sync)).await;
+        server.remove("1/f1");
+        server.remove("1/f2");
+        server.faults().refuse_head = Some("1/f1".to_owned());
+        let report = run(&backend.storage(), &index, &forced(Mode::Clean)).await;
+        assert_eq!((report.tally.orphaned, report.tally.deleted, report.tally.skipped), (2, 1, 1));
+        assert_eq!((report.problems.len(), report.problems[0].code.as_str()), (1, "head_failed"));
+        assert_eq!(report.problems[0].key.as_deref(), Some("1/f1"));
+    });
+}
+
+#[test]
+fn law_06_a_refused_page_on_s3_ends_in_doubt() {
+    let backend = Backend::new(Kind::S3);
+    let Backend::S3(server) = &backend else { unreachable!() };
+    for user in 1..=3 {
+        for n in 0..900 {
+            server.put(&format!("{user}/f{n:03}"), b"x");
+        }
+    }
+    block_on(async {
+        let index = index_of(&["1", "2", "3"]).await;
+        run(&backend.storage(), &index, &Request::new(Mode::Sync)).await;
+        for user in 1..=3 {
+            server.remove(&format!("{user}/f500"));
+        }
+        let asked = server.faults().lists;
+        server.faults().refuse_lists_from = Some(asked + 1);
+        let report = run(&backend.storage(), &index, &forced(Mode::Clean)).await;
+        // One page of a thousand: user 1 is behind, user 2 is not.
+        assert_eq!((report.tally.deleted, report.incomplete_users), (1, vec![2, 3]));
+        assert_eq!(report.problems[0].code, "storage_refused", "{:?}", report.problems);
+    });
+}
+
+/// Law 8 where it is applied: nothing goes, and the flag of the message lets it go.
+#[test]
+fn law_08_a_refusal_keeps_everything_and_names_its_flag() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    for n in 0..12 {
+        playground.write(&format!("1/f{n}"), "x");
+    }
+    playground.write("2/a", "x");
+    playground.write("2/b", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    std::fs::remove_dir_all(playground.path("files/1")).unwrap();
+    playground.remove("2/a");
+    playground.write("2/new", "x");
+    let before = playground.paths();
+    let dry = playground.rebuild(&["--mode", "full", "--dry-run"]).ends(3).result();
+    let real = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+    for key in ["orphaned_in_db", "records_deleted", "records_skipped", "records_created", "refusal"] {
+        assert_eq!(dry[key], real[key], "{key}");
+    }
+    assert_eq!(
+        (&real["orphaned_in_db"], &real["records_deleted"], &real["records_skipped"]),
+        (&13.into(), &0.into(), &0.into())
+    );
+    assert_eq!(real["records_created"], 1, "additions go on");
+    assert_eq!(playground.paths().len(), before.len() + 1);
+    let message = real["refusal"]["message"].as_str().unwrap();
+    assert!(message.contains("12 of the 12 records of user 1"), "{message}");
+    let flag = message.rsplit("--max-delete ").next().unwrap();
+    let done = playground.rebuild(&["--mode", "clean", "--force", "--max-delete", flag]).ends(0).result();
+    assert_eq!(done["records_deleted"], 13);
+    assert_eq!(playground.paths(), ["2/b", "2/new"]);
+}
+
+/// The records of a dry run and of the real one are told in the same words.
+#[test]
+fn law_05_the_dry_run_has_the_findings_of_the_real_one() {
+    let playground = Playground::with_user();
+    for n in 0..30 {
+        playground.write(&format!("1/d/f{n}"), "x");
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    for n in 0..8 {
+        playground.remove(&format!("1/d/f{n}"));
+        playground.write(&format!("1/d/new{n}"), "x");
+        playground.write(&format!("1/d/f{}", n + 10), "changed");
+    }
+    playground.run(&["share", "create", "--user-id", "1", "d/f3"]).ends(0);
+    playground.write("unclaimed", "x");
+    let report = |name: &str, args: &[&str], code| {
+        let args = [&["--mode", "full", "--report", name], args].concat();
+        let numbers = playground.rebuild(&args).ends(code).result();
+        let mut lines: Vec<String> =
+            std::fs::read_to_string(playground.path(name)).unwrap().lines().map(str::to_owned).collect();
+        lines.sort();
+        (numbers, lines)
+    };
+    let (mut dry, dry_lines) = report("dry.ndjson", &["--dry-run"], 1);
+    let (real, real_lines) = report("real.ndjson", &["--force"], 0);
+    assert_eq!(dry_lines, real_lines);
+    assert_eq!(dry_lines.len(), 8 * 3 + 1);
+    dry["dry_run"] = false.into();
+    assert_eq!(dry, real);
+    let (_, again) = report("again.ndjson", &["--force"], 0);
+    assert_eq!(again.len(), 2, "the protected orphan and what nobody owns");
+    let first: serde_json::Value = serde_json::from_str(&dry_lines[0]).unwrap();
+    let mut keys: Vec<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["action", "index", "kind", "path", "reasons", "storage", "user_id"]);
+}
+
+#[test]
+fn min_age_keeps_young_orphans() {
+    block_on(async {
+        let index = index_of(&["1"]).await;
+        let store = memory_with(["1/a".to_owned(), "1/b".to_owned()]).await;
+        let storage = Storage::new(Arc::clone(&store) as Arc<dyn ObjectStore>);
+        run(&storage, &index, &Request::new(Mode::Sync)).await;
+        store.delete(&Path::parse("1/a").unwrap()).await.unwrap();
+        let aged = Request { min_age: Duration::from_secs(3_600), ..forced(Mode::Clean) };
+        let report = run(&storage, &index, &aged).await;
+        assert_eq!((report.tally.deleted, report.tally.skipped), (0, 1));
+        let report = run(&storage, &index, &forced(Mode::Clean)).await;
+        assert_eq!((report.tally.deleted, report.tally.skipped), (1, 0));
+    });
+}
+
+#[test]
+fn adoption_rebuilds_a_lost_index_from_the_storage_alone() {
+    block_on(async {
+        let index = index_of(&["teams/alpha"]).await;
+        let keys = [
+            "7/a",
+            "7/b",
+            "zed/x",
+            "1a/y",
+            "30/z",
+            "loose",
+            "teams/alpha/t",
+            "teams/beta/u",
+            ".storm-index/identity.json",
+        ];
+        let store = memory_with(keys.map(str::to_owned)).await;
+        let storage = Storage::new(store);
+        let adopting = |mode, dry_run| Request { adopt: true, dry_run, ..Request::new(mode) };
+        let audit = run(&storage, &index, &adopting(Mode::Audit, false)).await.tally;
+        let dry = run(&storage, &index, &adopting(Mode::Sync, true)).await.tally;
+        assert_eq!(index.users().await.unwrap().len(), 1, "audit and dry run only count");
+        let real = run(&storage, &index, &adopting(Mode::Sync, false)).await.tally;
+        assert_eq!(real, dry);
+        assert_eq!((audit.users_adopted, audit.missing, audit.unclaimed, audit.created), (4, 6, 2, 0));
+        assert_eq!((real.users_adopted, real.created, real.unclaimed, real.users_scanned), (4, 6, 2, 5));
+        let users = index.users().await.unwrap();
+        let users: Vec<(i64, &str, &str)> = users.iter().map(|u| (u.id, u.name.as_str(), u.prefix.as_str())).collect();
+        assert_eq!(
+            users,
+            [(1, "u0", "teams/alpha"), (7, "7", "7"), (30, "30", "30"), (31, "1a", "1a"), (32, "zed", "zed")]
+        );
+        let again = run(&storage, &index, &adopting(Mode::Sync, false)).await.tally;
+        assert_eq!((again.users_adopted, again.created, again.missing), (0, 0, 0));
+    });
+}
+
+/// Law 14 where it can be seen without a clock or a meter: no finding is kept that nobody wants, and problems are capped.
+#[test]
+fn law_14_a_hundred_thousand_findings_leave_a_small_report() {
+    struct Count(u64);
+    impl Observer for Count {
+        fn wants(&self, _: FindingKind) -> bool {
+            true
+        }
+        fn finding(&mut self, _: &Evidence) {
+            self.0 += 1;
+        }
+        fn progress(&mut self, _: Progress) {}
+    }
+    block_on(async {
+        let index = index_of(&["1"]).await;
+        let store = memory_with((0..20_000).map(|n| format!("1/d{}/f{n}", n % 7))).await;
+        let storage = Storage::new(Arc::clone(&store) as Arc<dyn ObjectStore>);
+        let mut count = Count(0);
+        let report = Reconciler::new(&storage, &index).run(&Request::new(Mode::Sync), &mut count).await.unwrap();
+        assert_eq!((count.0, report.tally.created, report.problems.len()), (20_000, 20_000, 0));
+        let empty = Storage::new(Arc::new(InMemory::new()));
+        let report = run(&empty, &index, &forced(Mode::Clean)).await;
+        assert_eq!(report.refusal.unwrap().code, RefusalCode::TooManyDeletions);
+        let all = Request { max_delete: Some("100%".parse().unwrap()), ..forced(Mode::Clean) };
+        assert_eq!(run(&empty, &index, &all).await.tally.deleted, 20_000);
+    });
+}
+
+/// The look protects a file, the version protects a record, the link protects both.
+#[test]
+fn one_user_and_the_whole_storage() {
+    block_on(async {
+        let index = index_of(&[""]).await;
+        let store = memory_with(["a", "b/c", ".storm-index/identity.json"].map(str::to_owned)).await;
+        let storage = Storage::new(store);
+        let report = run(&storage, &index, &Request::new(Mode::Sync)).await;
+        assert_eq!((report.tally.created, report.tally.unclaimed), (2, 0));
+        let beside = NewUser { name: "x".into(), id: None, prefix: Some("b".into()) };
+        assert!(index.add_user(beside).await.is_err(), "the whole storage has one owner");
+        let link = NewLink { user: 1, path: "b/c".into(), token: "t".into(), expires_at: None };
+        index.create_link(link).await.unwrap();
+        assert!(index.remove_user("u0").await.is_err(), "an active link would be lost");
+        index.revoke_link("t").await.unwrap();
+        index.remove_user("u0").await.unwrap();
+        assert!(index.users().await.unwrap().is_empty());
+    });
+}
+
+/// One user's run leaves the others alone, and lists that prefix only.
+#[test]
+fn a_user_filter_stays_within_the_user() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    for key in ["1/a", "2/a", "loose"] {
+        playground.write(key, "x");
+    }
+    let result = playground.rebuild(&["--mode", "sync", "--user-id", "2"]).ends(0).result();
+    let numbers = ["users_scanned", "files_on_disk", "records_created", "unclaimed_on_disk"].map(|k| result[k].clone());
+    assert_eq!(numbers, [1, 1, 1, 0].map(serde_json::Value::from));
+    assert_eq!(playground.paths(), ["2/a"]);
+}
+
+/// A link to a disk that is not mounted hides what was below it.
+#[test]
+fn law_06_records_below_a_link_that_is_not_followed_are_kept() {
+    let playground = Playground::with_user();
+    for key in ["1/album/a", "1/album/b", "1/other", "1/gone"] {
+        playground.write(key, "x");
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.remove("1/gone");
+    std::fs::remove_dir_all(playground.path("files/1/album")).unwrap();
+    std::os::unix::fs::symlink("/no/such/mount", playground.path("files/1/album")).unwrap();
+    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(4).result();
+    assert_eq!(result["incomplete_users"], serde_json::json!([1]), "{result}");
+    assert_eq!((&result["records_deleted"], &result["orphaned_in_db"]), (&0.into(), &1.into()), "{result}");
+    assert_eq!(playground.paths().len(), 4);
+    // A link that hides no record hinders nobody.
+    std::fs::remove_file(playground.path("files/1/album")).unwrap();
+    std::os::unix::fs::symlink("/no/such/mount", playground.path("files/1/elsewhere")).unwrap();
+    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result();
+    assert_eq!((&result["records_deleted"], &result["unindexable_on_disk"]), (&3.into(), &1.into()), "{result}");
+}
