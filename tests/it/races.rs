@@ -14,18 +14,18 @@ use crate::support::database;
 use crate::support::playground::{Playground, block_on};
 
 /// Calls back once, when the deletions begin: everything has been read and decided by then.
-struct AtDeletions<F: FnMut() + Send> {
+struct AtDeletions<F: FnOnce() + Send> {
     call: Option<F>,
 }
 
-impl<F: FnMut() + Send> Observer for AtDeletions<F> {
+impl<F: FnOnce() + Send> Observer for AtDeletions<F> {
     fn wants(&self, _: FindingKind) -> bool {
         false
     }
     fn finding(&mut self, _: &Evidence) {}
     fn progress(&mut self, progress: Progress) {
         if progress.phase == Phase::Deleting {
-            if let Some(mut call) = self.call.take() {
+            if let Some(call) = self.call.take() {
                 call();
             }
         }
