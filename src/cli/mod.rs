@@ -26,14 +26,24 @@ use crate::config::{Config, Given};
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(e) => {
-            // Help and version are answers on stdout; everything else is one clear complaint.
-            let exit = if e.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = e.print();
-            return exit.into();
-        }
+        Err(e) => return refuse(&e).into(),
     };
     run(args).unwrap_or_else(|failure| failure.tell()).into()
+}
+
+/// Tells what is wrong with the arguments, in one line; help and version are answers, and printed whole.
+fn refuse(error: &clap::Error) -> Exit {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || error.kind() == DisplayHelpOnMissingArgumentOrSubcommand {
+        // A reader who has gone away is no error.
+        let _ = error.print();
+        return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+    }
+    let text = error.render().to_string();
+    let said = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("Usage:"));
+    let line: Vec<&str> = said.filter(|l| !l.starts_with("For more information")).collect();
+    output::complain(&format!("{}; see --help", line.join(" ").trim_start_matches("error: ")));
+    Exit::Usage
 }
 
 fn run(args: Args) -> Result<Exit, Failure> {

@@ -262,13 +262,13 @@ impl Run<'_> {
         }
         while let Some(scope) = self.scopes.current() {
             let (user, adopted) = (scope.user.id, scope.adopted);
-            while !adopted {
+            if !adopted {
                 self.cursor.load(user).await?;
-                if self.cursor.peek_path().is_none() {
-                    self.cursor.leave();
-                    break;
+                while self.cursor.peek_path().is_some() {
+                    self.pass_record();
+                    self.cursor.load(user).await?;
                 }
-                self.pass_record();
+                self.cursor.leave();
             }
             self.scopes.advance();
         }

@@ -32,7 +32,7 @@ mod tests {
             ("", UNKNOWN),
         ] {
             assert_eq!(content_type_of(path), want, "{path}");
-            if path != "" {
+            if !path.is_empty() {
                 let by_path = mime_guess::from_path(path).first_raw().unwrap_or(UNKNOWN);
                 assert_eq!(content_type_of(path), by_path, "{path}");
             }

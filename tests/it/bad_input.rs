@@ -51,6 +51,7 @@ fn bad_usage_is_2_and_changes_nothing() {
     ] {
         let ran = playground.run(args).ends(2);
         assert!(ran.out.is_empty() && !ran.err.is_empty(), "{args:?} {ran:?}");
+        assert!(ran.err.lines().count() == 1 || args.is_empty(), "{args:?} {ran:?}");
     }
     let mut command = playground.command();
     command.env_remove("STORAGE_URL").arg("rebuild");

@@ -178,7 +178,13 @@ fn s3_through_the_usual_variables() {
         ("AWS_ACCESS_KEY_ID", "nobody", "AWS_ACCESS_KEY_ID"),
         ("STORAGE_URL", "s3://no-such-bucket", "bucket"),
     ] {
-        let ran = with(&|c| drop(c.env(name, value)), &["--mode", "full", "--force"]).ends(4);
+        let ran = with(
+            &|c| {
+                c.env(name, value);
+            },
+            &["--mode", "full", "--force"],
+        )
+        .ends(4);
         assert_eq!((ran.json()["status"].as_str(), ran.err.lines().count()), (Some("FAILED"), 1), "{ran:?}");
         assert!(ran.err.contains(word), "{ran:?}");
     }

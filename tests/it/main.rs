@@ -1,5 +1,7 @@
 //! All integration tests in one binary: linking is the test time.
 
+#![expect(clippy::print_stdout, reason = "seeds are printed")]
+
 mod support;
 
 mod bad_entries;

@@ -24,10 +24,10 @@ impl<F: FnOnce() + Send> Observer for AtDeletions<F> {
     }
     fn finding(&mut self, _: &Evidence) {}
     fn progress(&mut self, progress: Progress) {
-        if progress.phase == Phase::Deleting {
-            if let Some(call) = self.call.take() {
-                call();
-            }
+        if progress.phase == Phase::Deleting
+            && let Some(call) = self.call.take()
+        {
+            call();
         }
     }
 }
