@@ -225,8 +225,8 @@ async fn connect(url: &str, path: &str, mode: Mode, connections: u32) -> Result<
             let sqlite = sqlite
                 .busy_timeout(PATIENCE)
                 .foreign_keys(true)
-                // One page of a listing at a time touches neighbouring pages of the file: 16 MiB hold them.
-                .pragma("cache_size", "-16384")
+                // Reads go through the file once; writes come back to the inner pages of two trees.
+                .pragma("cache_size", if mode == Mode::Write { "-16384" } else { "-4096" })
                 .pragma("temp_store", "MEMORY");
             match mode {
                 Mode::Write => {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::Timestamp;
 
 /// The facts of one object, as a listing tells them.
@@ -52,7 +54,7 @@ impl fmt::Display for BadEntry {
 impl std::error::Error for BadEntry {}
 
 /// Why an entry cannot be an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BadReason {
     /// The name is not UTF-8.
     NotUtf8,

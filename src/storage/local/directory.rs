@@ -1,8 +1,7 @@
-//! One directory, read whole and sorted: names in one arena, nothing else is kept of a file until it is its turn.
+//! Some entries of one directory, sorted: names in one arena, nothing else is kept of a file until it is its turn.
 
 use std::fs;
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::links::{LinkTarget, resolve};
@@ -26,8 +25,8 @@ struct Entry {
     kind: Kind,
 }
 
-/// A directory's entries in the byte order of the keys that they lead to.
-#[derive(Debug)]
+/// Entries of a directory in the byte order of the keys that they lead to.
+#[derive(Debug, Default)]
 pub(super) struct Directory {
     /// Where it is.
     pub(super) path: PathBuf,
@@ -36,63 +35,58 @@ pub(super) struct Directory {
     names: Vec<u8>,
     entries: Vec<Entry>,
     bad: Vec<BadReason>,
-    /// Set when the system could not tell all entries.
-    pub(super) failed: Option<io::Error>,
 }
 
 impl Directory {
-    /// Reads the directory at `path`, whose keys begin with `key`, within the storage at `root`.
-    ///
-    /// # Errors
-    /// When the directory cannot be opened. A failure in the middle keeps what was read and is told in `failed`.
-    pub(super) fn read(root: &Path, path: PathBuf, key: String) -> io::Result<Self> {
-        let mut directory = Self { names: Vec::new(), entries: Vec::new(), bad: Vec::new(), failed: None, path, key };
-        for entry in fs::read_dir(&directory.path)? {
-            let classified = entry.and_then(|entry| {
-                let kind = entry.file_type()?;
-                Ok((entry.file_name().into_vec(), kind))
-            });
-            match classified {
-                Ok((name, kind)) => directory.add(root, &name, kind),
-                // Vanished between the name and its type: as if it had never been there.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => {
-                    directory.failed = Some(e);
-                    break;
-                }
-            }
-        }
-        let names = std::mem::take(&mut directory.names);
-        directory.entries.sort_unstable_by(|a, b| {
-            let order_key = |e: &Entry| {
-                let name = &names[e.start as usize..(e.start + e.len) as usize];
-                // A directory stands where its keys stand: `a-b` < `a/b` < `a0`.
-                name.iter().copied().chain((e.kind == Kind::Directory).then_some(b'/'))
-            };
-            order_key(a).cmp(order_key(b))
-        });
-        directory.names = names;
-        Ok(directory)
+    /// Makes a page without entries.
+    pub(super) fn new(path: PathBuf, key: String) -> Self {
+        Self { path, key, ..Self::default() }
     }
 
-    fn add(&mut self, root: &Path, name: &[u8], file_type: fs::FileType) {
+    /// Brings the entries into order. What the system told twice, because the directory changed meanwhile, stays once.
+    pub(super) fn sort(&mut self) {
+        let names = std::mem::take(&mut self.names);
+        let name = |e: &Entry| &names[e.start as usize..(e.start + e.len) as usize];
+        self.entries.sort_unstable_by(|a, b| order(name(a), a.kind).cmp(order(name(b), b.kind)));
+        self.entries.dedup_by(|a, b| name(a) == name(b));
+        self.names = names;
+    }
+
+    /// Returns how many bytes the names have.
+    pub(super) fn name_bytes(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Forgets all entries.
+    pub(super) fn clear(&mut self) {
+        self.names.clear();
+        self.entries.clear();
+        self.bad.clear();
+    }
+
+    /// Looks at an entry that the system has told, and adds it.
+    pub(super) fn add(&mut self, root: &Path, name: &[u8], file_type: fs::FileType) {
         if self.key.is_empty() && name == crate::model::RESERVED_FOLDER.as_bytes() && !file_type.is_file() {
             return;
         }
-        let kind = match self.judge(root, name, file_type) {
-            Ok(Some(kind)) => kind,
-            Ok(None) => return,
-            Err(reason) => {
-                self.bad.push(reason);
-                Kind::Bad(u32::try_from(self.bad.len() - 1).unwrap_or(u32::MAX))
-            }
-        };
-        let (Ok(start), Ok(len)) = (u32::try_from(self.names.len()), u32::try_from(name.len())) else {
-            self.failed = Some(io::Error::other("more than 4 GiB of names in one directory"));
-            return;
-        };
+        match self.judge(root, name, file_type) {
+            Ok(Some(kind)) => self.push(name, kind),
+            Ok(None) => {}
+            Err(reason) => self.push_bad(name, reason),
+        }
+    }
+
+    /// Adds an entry that cannot be an object.
+    pub(super) fn push_bad(&mut self, name: &[u8], reason: BadReason) {
+        self.bad.push(reason);
+        self.push(name, Kind::Bad(u32::try_from(self.bad.len() - 1).unwrap_or(u32::MAX)));
+    }
+
+    /// Adds an entry. A page ends long before its names have 4 GiB.
+    pub(super) fn push(&mut self, name: &[u8], kind: Kind) {
+        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        self.entries.push(Entry { start: offset(self.names.len()), len: offset(name.len()), kind });
         self.names.extend_from_slice(name);
-        self.entries.push(Entry { start, len, kind });
     }
 
     /// `Ok(None)` is an entry that vanished while it was looked at.
@@ -145,6 +139,11 @@ impl Directory {
             Kind::File | Kind::Directory => None,
         }
     }
+}
+
+/// Returns what an entry is ordered by: a directory stands where its keys stand, so that `a-b` < `a/b` < `a0`.
+pub(super) fn order(name: &[u8], kind: Kind) -> impl Iterator<Item = u8> {
+    name.iter().copied().chain((kind == Kind::Directory).then_some(b'/'))
 }
 
 /// Tells whether the storage library takes a file of this name for one of its unfinished uploads and refuses to address

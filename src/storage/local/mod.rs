@@ -6,6 +6,7 @@
 
 mod directory;
 mod facts;
+mod level;
 mod links;
 mod walk;
 
@@ -27,7 +28,8 @@ use object_store::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use self::directory::{Directory, Kind, is_upload_name};
+use self::directory::{Kind, is_upload_name};
+use self::level::Level;
 use self::walk::Announced;
 use crate::model::BadEntry;
 
@@ -172,19 +174,24 @@ impl ObjectStore for LocalDisk {
         let key = prefix.map(|p| format!("{p}/")).filter(|p| p != "/").unwrap_or_default();
         let (root, path) = (self.root.clone(), self.root.join(&key));
         blocking(move || {
-            let directory = Directory::read(&root, path.clone(), key.clone()).map_err(|e| failed(&path, e))?;
+            let mut read = Level::read(&root, path.clone(), key.clone()).map_err(|e| failed(&path, e))?;
             let mut level =
                 ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
-            for at in 0..directory.len() {
-                let Ok(name) = std::str::from_utf8(directory.name(at)) else { continue };
-                match directory.kind(at) {
-                    Kind::Directory => level.common_prefixes.push(Path::parse(format!("{key}{name}"))?),
-                    Kind::File => {
-                        if let Ok(metadata) = fs::metadata(directory.path_of(at)) {
-                            level.objects.push(facts::facts_of(&metadata, &format!("{key}{name}"))?);
+            if let Some(error) = read.failed.take() {
+                return Err(failed(&path, error));
+            }
+            while let Some(page) = read.next_page().map_err(|e| failed(&path, e))? {
+                for at in 0..page.len() {
+                    let Ok(name) = std::str::from_utf8(page.name(at)) else { continue };
+                    match page.kind(at) {
+                        Kind::Directory => level.common_prefixes.push(Path::parse(format!("{key}{name}"))?),
+                        Kind::File => {
+                            if let Ok(metadata) = fs::metadata(page.path_of(at)) {
+                                level.objects.push(facts::facts_of(&metadata, &format!("{key}{name}"))?);
+                            }
                         }
+                        Kind::Bad(_) => {}
                     }
-                    Kind::Bad(_) => {}
                 }
             }
             Ok(level)

@@ -1,7 +1,7 @@
 //! The walk: one thread reads directories in key order and hands runs of files to threads that ask for their facts;
 //! the runs come back in the order in which they were handed out. Nothing waits for the consumer but a full queue.
 //!
-//! Memory: one directory a level, and a fixed number of runs.
+//! Memory: one page of a directory a level, and a fixed number of runs.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::directory::{Directory, Kind};
 use super::facts::facts_of;
+use super::level::Level;
 use super::links::{LinkTarget, resolve};
 use super::{Item, bad, failed};
 use crate::model::{BadEntry, BadReason, Hides};
@@ -104,6 +105,13 @@ fn unreadable(error: &io::Error, key: &str) -> BadEntry {
     BadEntry { shown: key.clone(), reason: BadReason::Unreadable(error.to_string()), hides: Hides::Tree(key) }
 }
 
+/// A directory in which the walk is.
+struct Frame {
+    level: Level,
+    page: Arc<Directory>,
+    at: usize,
+}
+
 struct Walk {
     root: PathBuf,
     give: SyncSender<Job>,
@@ -127,44 +135,49 @@ impl Walk {
     }
 
     fn tree(&mut self, path: PathBuf, key: String) -> Option<()> {
-        let mut open: Vec<(Arc<Directory>, usize)> = Vec::new();
+        let mut open: Vec<Frame> = Vec::new();
         self.descend(path, key, &mut open)?;
-        while let Some((directory, at)) = open.pop() {
+        while let Some(frame) = open.last_mut() {
+            let (page, at) = (Arc::clone(&frame.page), frame.at);
             let mut end = at;
-            while end < directory.len() && directory.kind(end) == Kind::File && end - at < RUN {
+            while end < page.len() && page.kind(end) == Kind::File && end - at < RUN {
                 end += 1;
             }
+            frame.at = end;
             if end > at {
-                self.push(Segment::Files { directory: Arc::clone(&directory), range: at..end }, end - at)?;
-            }
-            if end >= directory.len() {
+                self.push(Segment::Files { directory: page, range: at..end }, end - at)?;
                 continue;
             }
-            match directory.kind(end) {
-                Kind::File => open.push((directory, end)),
-                Kind::Directory => {
-                    let path = directory.path_of(end);
-                    let key = format!("{}{}/", directory.key, String::from_utf8_lossy(directory.name(end)));
-                    open.push((directory, end + 1));
-                    self.descend(path, key, &mut open)?;
+            if end == page.len() {
+                match frame.level.next_page() {
+                    Ok(Some(page)) => (frame.page, frame.at) = (Arc::new(page), 0),
+                    Ok(None) => drop(open.pop()),
+                    Err(e) => {
+                        open.pop();
+                        self.push(Segment::Bad(unreadable(&e, &page.key)), 1)?;
+                    }
                 }
-                Kind::Bad(_) => {
-                    self.push(Segment::Bad(bad_entry(&directory, end)), 1)?;
-                    open.push((directory, end + 1));
-                }
+                continue;
+            }
+            frame.at = end + 1;
+            if page.kind(end) == Kind::Directory {
+                let key = format!("{}{}/", page.key, String::from_utf8_lossy(page.name(end)));
+                self.descend(page.path_of(end), key, &mut open)?;
+            } else {
+                self.push(Segment::Bad(bad_entry(&page, end)), 1)?;
             }
         }
         Some(())
     }
 
-    fn descend(&mut self, path: PathBuf, key: String, open: &mut Vec<(Arc<Directory>, usize)>) -> Option<()> {
+    fn descend(&mut self, path: PathBuf, key: String, open: &mut Vec<Frame>) -> Option<()> {
         let at_root = key.is_empty();
-        match Directory::read(&self.root, path, key.clone()) {
-            Ok(mut directory) => {
-                if let Some(error) = directory.failed.take() {
+        match Level::read(&self.root, path, key.clone()) {
+            Ok(mut level) => {
+                if let Some(error) = level.failed.take() {
                     self.push(Segment::Bad(unreadable(&error, &key)), 1)?;
                 }
-                open.push((Arc::new(directory), 0));
+                open.push(Frame { level, page: Arc::default(), at: 0 });
                 Some(())
             }
             // Gone since its parent was read: as if it had never been there. The root is not allowed to go.
