@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use crate::config::LogFormat;
+use crate::model::HIGHEST_USER_ID;
 use crate::reconcile::{MaxDelete, Mode};
 
 /// Keep a database index of files in step with the storage that is their truth
@@ -128,7 +129,7 @@ pub(super) enum UserCommand {
         /// The name
         name: String,
         /// The id [default: the next free one]
-        #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+        #[arg(long, value_parser = clap::value_parser!(i64).range(1..=HIGHEST_USER_ID))]
         id: Option<i64>,
         /// The key prefix; "" for the whole storage [default: the id]
         #[arg(long)]

@@ -28,7 +28,12 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(e) => return refuse(&e).into(),
     };
-    run(args).unwrap_or_else(|failure| failure.tell()).into()
+    let exit = run(args).unwrap_or_else(|failure| failure.tell());
+    if output::is_whole() {
+        return exit.into();
+    }
+    output::complain("the result could not be written to stdout");
+    if exit == Exit::Usage { exit.into() } else { Exit::Failed.into() }
 }
 
 /// Tells what is wrong with the arguments, in one line; help and version are answers, and printed whole.

@@ -1,8 +1,25 @@
 //! The only place that prints: results on stdout, everything else on stderr.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+
+/// Set when a part of a result could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Remembers trouble with stdout. A reader who has gone away has seen enough; a full disk has not.
+fn note(written: io::Result<()>) {
+    if written.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Writes out what is left, and tells whether all of the result was written.
+pub(super) fn is_whole() -> bool {
+    note(io::stdout().lock().flush());
+    !LOST.load(Ordering::Relaxed)
+}
 
 /// Prints a result as one JSON document.
 pub(super) fn json<T: Serialize>(value: &T) {
@@ -14,13 +31,13 @@ pub(super) fn json<T: Serialize>(value: &T) {
 
 /// Prints a line of a result.
 pub(super) fn line(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    note(writeln!(io::stdout().lock(), "{text}"));
 }
 
 /// Prints a text that ends by itself.
 pub(super) fn raw(text: &[u8]) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text).and_then(|()| out.flush());
+    note(out.write_all(text).and_then(|()| out.flush()));
 }
 
 /// Says something that is no result, on stderr.

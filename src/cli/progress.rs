@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::logging::Loudness;
 use crate::reconcile::{Phase, Progress};
@@ -32,12 +32,15 @@ impl Bar {
                 Phase::Deleting => "deleting",
             };
             let style = match progress.total {
-                Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}",
-                None => "{msg} {spinner} {human_pos} {per_sec}",
+                Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {rate} eta {eta}",
+                None => "{msg} {spinner} {human_pos} {rate}",
             };
             self.bar.reset();
             // The templates are constants; the plain style is as good where one would not parse.
-            self.bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.bar.set_style(style.with_key("rate", |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+                let _ = write!(to, "{:.0}/s", state.per_sec());
+            }));
             self.bar.set_message(what);
             self.bar.enable_steady_tick(Duration::from_millis(200));
         }

@@ -1,6 +1,7 @@
 //! `rebuild`: one run.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use super::args::{Format, RebuildArgs};
 use super::exit::{Exit, Failure};
@@ -26,10 +27,13 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
         min_age: args.min_age,
     };
     request.check()?;
+    if let Some(path) = &args.report {
+        ReportFile::check_name(path)?;
+    }
     let url = config.storage()?;
-    let mut screen = Screen::new(&args, loudness)?;
+    let mut screen = Screen::new(&args, loudness);
     let report = match reconcile(url, &config.database, &request, &mut screen).await {
-        Ok(report) => report,
+        Ok(report) => report?,
         Err(error) if error.kind() == ErrorKind::Usage => return Err(error.into()),
         Err(error) => {
             let mut report = Report::new(request.mode, request.dry_run);
@@ -40,7 +44,12 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
     Ok(screen.finish(report))
 }
 
-async fn reconcile(url: &str, database: &str, request: &Request, screen: &mut Screen) -> Result<Report, Error> {
+async fn reconcile(
+    url: &str,
+    database: &str,
+    request: &Request,
+    screen: &mut Screen,
+) -> Result<Result<Report, Failure>, Error> {
     let storage = storage::open(url).map_err(Error::from);
     if let Err(error) = &storage {
         // A user who does not exist is the asker's mistake, whatever else is wrong.
@@ -51,10 +60,17 @@ async fn reconcile(url: &str, database: &str, request: &Request, screen: &mut Sc
     let storage = storage?;
     let access = if request.writes() { Access::Write } else { Access::Read };
     let index = Index::open(database, access).await?;
+    if let Some(user) = request.user {
+        index.user(user).await?;
+    }
+    // Only now: a run that cannot begin leaves an earlier report as it is.
+    if let Err(failure) = screen.open_report(storage.root()) {
+        return Ok(Err(failure));
+    }
     tracing::info!(mode = %request.mode, dry_run = request.dry_run, "run begins");
     let report = Reconciler::new(&storage, &index).run(request, screen).await;
     index.close().await;
-    report
+    report.map(Ok)
 }
 
 /// Shows a run: findings and summary on stdout, progress and problems on stderr, evidence in the report file.
@@ -64,19 +80,26 @@ struct Screen {
     colour: bool,
     lines: Vec<u8>,
     bar: Option<Bar>,
+    report: Option<PathBuf>,
     file: Option<ReportFile>,
 }
 
 impl Screen {
-    fn new(args: &RebuildArgs, loudness: Loudness) -> Result<Self, Failure> {
-        Ok(Self {
+    fn new(args: &RebuildArgs, loudness: Loudness) -> Self {
+        Self {
             format: args.format,
             loudness,
             colour: output::wants_colour(),
             lines: Vec::new(),
             bar: Bar::new(loudness),
-            file: args.report.as_deref().map(ReportFile::create).transpose()?,
-        })
+            report: args.report.clone(),
+            file: None,
+        }
+    }
+
+    fn open_report(&mut self, root: Option<&Path>) -> Result<(), Failure> {
+        self.file = self.report.as_deref().map(|path| ReportFile::create(path, root)).transpose()?;
+        Ok(())
     }
 
     fn prints(&self, kind: FindingKind) -> bool {

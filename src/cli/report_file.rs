@@ -16,14 +16,24 @@ pub(super) struct ReportFile {
 }
 
 impl ReportFile {
-    /// Makes the file, or empties it.
-    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
-        if path.extension().is_none_or(|e| e != "ndjson") {
-            let message = format!("report {path:?}: the name has to end in .ndjson");
+    /// Checks that the name says a format that can be written.
+    pub(super) fn check_name(path: &Path) -> Result<(), Failure> {
+        if path.extension().is_some_and(|e| e == "ndjson") {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Usage, format!("report {path:?}: the name has to end in .ndjson")))
+    }
+
+    /// Makes the file, or empties it; never within the storage at `root`, where only its users write.
+    pub(super) fn create(path: &Path, root: Option<&Path>) -> Result<Self, Failure> {
+        let refused = |e: std::io::Error| Failure::new(Exit::Usage, format!("report {path:?} cannot be written: {e}"));
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let target = std::fs::canonicalize(path).or_else(|_| std::fs::canonicalize(parent)).map_err(refused)?;
+        if root.is_some_and(|root| target.starts_with(root)) {
+            let message = format!("report {path:?} would lie within the storage; name a place outside of it");
             return Err(Failure::new(Exit::Usage, message));
         }
-        let file = File::create(path)
-            .map_err(|e| Failure::new(Exit::Usage, format!("report {path:?} cannot be written: {e}")))?;
+        let file = File::create(path).map_err(refused)?;
         Ok(Self { file: BufWriter::new(file), path: path.to_owned(), trouble: None })
     }
 

@@ -1,8 +1,7 @@
 //! Users: registering, renaming, removing, and the rules that keep their prefixes apart.
 
 use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
 };
 use serde::Serialize;
 
@@ -150,16 +149,52 @@ impl Writer {
         };
         let prefix = Prefix::parse(&new.prefix.unwrap_or_else(|| id.to_string()))?;
         check_free(&users, id, &new.name, &prefix)?;
-        let row = users::ActiveModel {
-            id: if id > 0 { Set(id) } else { NotSet },
-            name: Set(new.name.clone()),
-            prefix: Set(prefix.as_str().to_owned()),
-            created_at: Set(clock::now_utc()),
-        };
-        users::Entity::insert(row).exec(&transaction).await.map_err(IndexError::Write)?;
+        let user = User { id, name: new.name, prefix };
+        insert(&transaction, &user).await?;
         transaction.commit().await.map_err(IndexError::Write)?;
-        Ok(User { id, name: new.name, prefix })
+        Ok(user)
     }
+
+    /// Registers a user for a whole top-level folder. Looks only at users who could be in the way, since a lost index
+    /// may have to be given thousands.
+    ///
+    /// # Errors
+    /// As [`Index::add_user`].
+    pub async fn adopt_user(&self, user: &User) -> Result<(), IndexError> {
+        let folder = user.prefix.as_str();
+        let transaction = self.begin().await?;
+        let near = "SELECT id, name, prefix FROM users WHERE id = ? OR name = ? OR prefix = '' OR prefix = ? \
+                    OR (prefix >= ? AND prefix < ?)";
+        let values = [
+            user.id.into(),
+            user.name.as_str().into(),
+            folder.into(),
+            // `/` is followed by `0`: between the two lies what begins with the folder.
+            format!("{folder}/").into(),
+            format!("{folder}0").into(),
+        ];
+        let rows = transaction.query_all_raw(sql(near, values)).await.map_err(IndexError::Read)?;
+        for row in rows {
+            let read = |row: &sea_orm::QueryResult| {
+                Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?))
+            };
+            let (id, name, prefix): (i64, String, String) = read(&row).map_err(IndexError::Read)?;
+            let other = User { id, name, prefix: Prefix::parse(&prefix)? };
+            check_free(&[other], user.id, &user.name, &user.prefix)?;
+        }
+        insert(&transaction, user).await?;
+        transaction.commit().await.map_err(IndexError::Write)
+    }
+}
+
+async fn insert(db: &impl ConnectionTrait, user: &User) -> Result<(), IndexError> {
+    let row = users::ActiveModel {
+        id: Set(user.id),
+        name: Set(user.name.clone()),
+        prefix: Set(user.prefix.as_str().to_owned()),
+        created_at: Set(clock::now_utc()),
+    };
+    users::Entity::insert(row).exec_without_returning(db).await.map(drop).map_err(IndexError::Write)
 }
 
 /// Checks that a user with these three could stand beside `users`.
@@ -189,7 +224,11 @@ fn taken(prefix: &str, wanted: String, what: &'static str, owner: &User) -> Inde
     IndexError::Taken { prefix: prefix.to_owned(), wanted, what, owner: owner.prefix.to_string() }
 }
 
-fn check_name(name: &str) -> Result<(), IndexError> {
+/// Checks that a text can be a user's name.
+///
+/// # Errors
+/// When it is blank or has a control character.
+pub(crate) fn check_name(name: &str) -> Result<(), IndexError> {
     let bad = name.trim().is_empty() || name.chars().any(char::is_control);
     if bad { Err(IndexError::BadName(name.to_owned())) } else { Ok(()) }
 }

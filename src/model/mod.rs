@@ -9,5 +9,5 @@ mod timestamp;
 pub use key::{RESERVED_FOLDER, is_reserved, name_of, parent_of};
 pub use object::{BadEntry, BadReason, EtagMeaning, Hides, ObjectFacts, unquoted};
 pub use prefix::{Prefix, PrefixError};
-pub use record::{Orphan, RecordFacts, RecordId, UserId};
+pub use record::{HIGHEST_USER_ID, Orphan, RecordFacts, RecordId, UserId};
 pub use timestamp::Timestamp;

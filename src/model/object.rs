@@ -66,6 +66,8 @@ pub enum BadReason {
     LinkOutside,
     /// A link that leads back to itself or to a directory above it.
     LinkLoop,
+    /// A link to a directory that was reached through another link.
+    LinkBelowLink,
     /// A link to nothing.
     LinkBroken,
     /// A socket, a pipe or a device.
@@ -90,6 +92,7 @@ impl BadReason {
             Self::ReservedName => "reserved_name",
             Self::LinkOutside => "link_outside",
             Self::LinkLoop => "link_loop",
+            Self::LinkBelowLink => "link_below_link",
             Self::LinkBroken => "link_broken",
             Self::Special => "special_file",
             Self::Unaddressable => "unaddressable_key",
@@ -106,6 +109,7 @@ impl fmt::Display for BadReason {
             Self::ReservedName => "a name that ends in # and digits marks an unfinished upload; rename it to index it",
             Self::LinkOutside => "a link that leads out of the storage is not followed",
             Self::LinkLoop => "a link that leads back to itself is not followed",
+            Self::LinkBelowLink => "a link to a directory, below another such link, is not followed",
             Self::LinkBroken => "a link to nothing",
             Self::Special => "not a regular file",
             Self::Unaddressable => {

@@ -7,6 +7,9 @@ use super::Timestamp;
 /// The id of a user.
 pub type UserId = i64;
 
+/// The highest id that a user can be given: above it there is room for those that are counted up.
+pub const HIGHEST_USER_ID: UserId = i64::MAX / 2;
+
 /// The id of a record. It is never given twice.
 pub type RecordId = i64;
 

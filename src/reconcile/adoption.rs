@@ -1,10 +1,10 @@
 //! Which folders become users, and with which ids, so that a lost index is rebuilt from the storage alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::scopes::Scopes;
-use crate::index::{IndexError, User, check_free};
-use crate::model::{Prefix, UserId};
+use crate::index::{IndexError, User, check_free, check_name};
+use crate::model::{HIGHEST_USER_ID, Prefix, UserId};
 
 /// The users that a run may register, by their folder. They are registered when their first object is met.
 #[derive(Debug, Default)]
@@ -22,20 +22,26 @@ impl Adoption {
         folders.retain(|folder| scopes.is_free(folder));
         folders.sort_unstable();
         folders.dedup();
-        let mut known: Vec<User> = scopes.iter().map(|s| s.user.clone()).collect();
+        let ids: HashMap<UserId, &User> = scopes.iter().map(|s| (s.user.id, &s.user)).collect();
+        let names: HashMap<&str, &User> = scopes.iter().map(|s| (s.user.name.as_str(), &s.user)).collect();
         let highest = folders.iter().filter_map(|f| decimal(f)).max().unwrap_or(0);
         let mut free = next_id.max(highest.saturating_add(1));
         let mut users = BTreeMap::new();
         for folder in folders {
+            // What cannot be a prefix or a name stays unclaimed, and does not hinder the others.
             let Ok(prefix) = Prefix::parse(&folder) else { continue };
+            if check_name(&folder).is_err() {
+                continue;
+            }
             let id = decimal(&folder).unwrap_or_else(|| {
                 free += 1;
                 free - 1
             });
-            check_free(&known, id, &folder, &prefix)?;
-            let user = User { id, name: folder.clone(), prefix };
-            known.push(user.clone());
-            users.insert(folder, user);
+            // The folders themselves differ, and so do the ids that they get: only a registered user can be in the way.
+            for other in ids.get(&id).into_iter().chain(names.get(folder.as_str())) {
+                check_free(std::slice::from_ref(*other), id, &folder, &prefix)?;
+            }
+            users.insert(folder.clone(), User { id, name: folder, prefix });
         }
         Ok(Self { users })
     }
@@ -50,7 +56,7 @@ impl Adoption {
 /// Reads the id out of a folder's name that is exactly a positive number's.
 fn decimal(folder: &str) -> Option<UserId> {
     let id: UserId = folder.parse().ok()?;
-    (id > 0 && id.to_string() == folder).then_some(id)
+    ((1..=HIGHEST_USER_ID).contains(&id) && id.to_string() == folder).then_some(id)
 }
 
 #[cfg(test)]
@@ -101,7 +107,7 @@ mod tests {
             ("-1", None),
             ("007", None),
             ("+1", None),
-            ("9223372036854775808", None),
+            ("9223372036854775807", None),
             ("1 ", None),
         ] {
             assert_eq!(decimal(folder), id, "{folder}");

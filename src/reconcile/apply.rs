@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use super::guard::Cleared;
-use crate::index::{Candidate, Fate, IndexError, NewRecord, NewUser, Refresh, User, Writer, Written};
+use crate::index::{Candidate, Fate, IndexError, NewRecord, Refresh, User, Writer, Written};
 
 /// Records to be made and brought up to date, in key order.
 #[derive(Debug, Default)]
@@ -49,8 +49,7 @@ impl IndexSink {
 #[async_trait]
 impl Sink for IndexSink {
     async fn adopt(&mut self, user: &User) -> Result<(), IndexError> {
-        let new = NewUser { name: user.name.clone(), id: Some(user.id), prefix: Some(user.prefix.as_str().to_owned()) };
-        self.writer.add_user(new).await.map(drop)
+        self.writer.adopt_user(user).await
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError> {

@@ -68,6 +68,7 @@ impl Deletion<'_> {
             match glance {
                 Glance::Absent => absent.push(may_go),
                 Glance::Present => self.keep(may_go.orphan(), SkipReason::Reappeared),
+                Glance::Unaddressable => self.keep(may_go.orphan(), SkipReason::Unaddressable),
                 Glance::Unknown(why) => {
                     self.keep(may_go.orphan(), SkipReason::Unanswered);
                     let message = format!("{key:?} could not be looked for, so its record is kept: {why}");

@@ -28,6 +28,8 @@ pub enum SkipReason {
     Reappeared,
     /// Somebody has changed or deleted its record since it was read.
     Changed,
+    /// No storage can be asked for its key, so that nobody can say "not found".
+    Unaddressable,
     /// The storage did not say whether the object is there.
     Unanswered,
 }
@@ -40,6 +42,7 @@ impl SkipReason {
             Self::TooYoung => "too_young",
             Self::Reappeared => "reappeared",
             Self::Changed => "changed",
+            Self::Unaddressable => "unaddressable",
             Self::Unanswered => "unanswered",
         }
     }

@@ -284,10 +284,6 @@ impl Run<'_> {
         let ids: Vec<_> = orphans.iter().map(|o| o.id).collect();
         let protected = self.index.protected(&ids).await?;
         for orphan in &orphans {
-            let key = |scopes: &Scopes| {
-                let scope = scopes.iter().find(|s| s.user.id == orphan.user);
-                scope.map_or_else(|| orphan.path.clone(), |s| s.user.prefix.key_of(&orphan.path))
-            };
             let shared = protected.contains(&orphan.id);
             let made = orphan.created_at.map(Timestamp::from_micros);
             match plan_orphan(shared, made, &self.policy) {
@@ -297,15 +293,24 @@ impl Run<'_> {
                 }
                 OrphanPlan::Skip(reason) => {
                     self.report.tally.skipped += 1;
-                    tell_orphan(self.observer, orphan, key(&self.scopes), Action::Skip, reason.as_str());
+                    self.tell(orphan, Action::Skip, reason.as_str());
                 }
                 OrphanPlan::Keep => {
                     let reason = if shared { SkipReason::ActiveShare.as_str() } else { "no_object" };
-                    tell_orphan(self.observer, orphan, key(&self.scopes), Action::None, reason);
+                    self.tell(orphan, Action::None, reason);
                 }
             }
         }
         Ok(())
+    }
+
+    fn tell(&mut self, orphan: &Orphan, action: Action, reason: &'static str) {
+        // Whose prefix it is takes a search, which only a listener is worth.
+        if self.observer.wants(FindingKind::Orphaned) {
+            let scope = self.scopes.iter().find(|s| s.user.id == orphan.user);
+            let key = scope.map_or_else(|| orphan.path.clone(), |s| s.user.prefix.key_of(&orphan.path));
+            tell_orphan(self.observer, orphan, key, action, reason);
+        }
     }
 
     async fn flush(&mut self) -> Result<(), Stop> {

@@ -21,6 +21,7 @@ use crate::model::EtagMeaning;
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
+    disk: Option<LocalDisk>,
 }
 
 impl Storage {
@@ -29,7 +30,7 @@ impl Storage {
     /// Its listing has to be ordered by the bytes of the keys (ordinary S3, GCS and memory are); one that is not is
     /// noticed and ends as an incomplete listing. For a local directory use [`Storage::local`].
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, etag: EtagMeaning::Content }
+        Self { store, etag: EtagMeaning::Content, disk: None }
     }
 
     /// Opens a local directory through [`LocalDisk`].
@@ -47,7 +48,7 @@ impl Storage {
             Err(e) => return Err(OpenError::RootUnreadable(shown, e.to_string())),
         }
         let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
-        Ok(Self { store: Arc::new(disk), etag: EtagMeaning::Place })
+        Ok(Self { store: Arc::new(disk.clone()), etag: EtagMeaning::Place, disk: Some(disk) })
     }
 
     /// Says what a different entity tag means on this storage.
@@ -59,7 +60,12 @@ impl Storage {
 
     /// Returns a handle that can only read.
     pub fn reader(&self) -> StorageReader {
-        StorageReader::new(Arc::clone(&self.store), self.etag)
+        StorageReader::new(Arc::clone(&self.store), self.etag, self.disk.clone())
+    }
+
+    /// Returns the directory of a storage on the local disk.
+    pub fn root(&self) -> Option<&std::path::Path> {
+        self.disk.as_ref().map(LocalDisk::root)
     }
 }
 

@@ -7,6 +7,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
 use super::listing::Listing;
+use super::local::LocalDisk;
 use super::trouble::{Trouble, trouble_of};
 use crate::model::{EtagMeaning, Prefix, is_reserved};
 
@@ -15,6 +16,7 @@ use crate::model::{EtagMeaning, Prefix, is_reserved};
 pub struct StorageReader {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
+    disk: Option<LocalDisk>,
 }
 
 /// What one look at one key says.
@@ -24,13 +26,15 @@ pub enum Glance {
     Present,
     /// The storage said "not found": the only answer on which a record may go.
     Absent,
+    /// The storage cannot be asked: no listing could name such a key either.
+    Unaddressable,
     /// The storage did not say.
     Unknown(String),
 }
 
 impl StorageReader {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, etag: EtagMeaning) -> Self {
-        Self { store, etag }
+    pub(super) fn new(store: Arc<dyn ObjectStore>, etag: EtagMeaning, disk: Option<LocalDisk>) -> Self {
+        Self { store, etag, disk }
     }
 
     /// Returns what a different entity tag says on this storage.
@@ -52,6 +56,10 @@ impl StorageReader {
     /// # Errors
     /// When the storage does not answer.
     pub async fn top_folders(&self) -> Result<Vec<String>, Trouble> {
+        // A directory can be asked for its folders alone; an object store tells the files between them as well.
+        if let Some(disk) = &self.disk {
+            return disk.top_folders().await.map_err(|e| trouble_of(&e));
+        }
         let level = self.store.list_with_delimiter(None).await.map_err(|e| trouble_of(&e))?;
         let names = level.common_prefixes.into_iter().map(String::from);
         Ok(names.filter(|name| !is_reserved(&format!("{name}/"))).collect())
@@ -59,12 +67,9 @@ impl StorageReader {
 
     /// Asks for one object by its `key`, right now.
     pub async fn glance(&self, key: &str) -> Glance {
-        let Ok(path) = Path::parse(key) else {
-            return Glance::Unknown("the storage library cannot address this key".to_owned());
+        let Some(path) = Path::parse(key).ok().filter(|path| path.as_ref() == key && !key.is_empty()) else {
+            return Glance::Unaddressable;
         };
-        if path.as_ref() != key || key.is_empty() {
-            return Glance::Unknown("the storage library would ask for another key".to_owned());
-        }
         match self.store.head(&path).await {
             Ok(_) => Glance::Present,
             Err(Error::NotFound { .. }) => Glance::Absent,

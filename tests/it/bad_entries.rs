@@ -61,7 +61,9 @@ fn each_bad_entry_on_disk_is_one_item_that_names_it() {
     assert_eq!(keys, want);
     let mut found: Vec<(&str, &BadReason)> = bad.iter().map(|b| (b.shown.as_str(), &b.reason)).collect();
     found.sort_by_key(|(shown, _)| *shown);
-    use BadReason::{ControlCharacter, LinkBroken, LinkLoop, LinkOutside, NotUtf8, ReservedName, Special};
+    use BadReason::{
+        ControlCharacter, LinkBelowLink, LinkBroken, LinkLoop, LinkOutside, NotUtf8, ReservedName, Special,
+    };
     assert_eq!(
         found,
         [
@@ -70,8 +72,8 @@ fn each_bad_entry_on_disk_is_one_item_that_names_it() {
             ("d/x#12", &ReservedName),
             ("dir-\u{fffd}", &NotUtf8),
             ("latin-\u{fffd}", &NotUtf8),
-            ("loop1/to2/to1", &LinkLoop),
-            ("loop2/to1/to2", &LinkLoop),
+            ("loop1/to2/to1", &LinkBelowLink),
+            ("loop2/to1/to2", &LinkBelowLink),
             ("new\nline", &ControlCharacter),
             ("out-dir", &LinkOutside),
             ("out-file", &LinkOutside),
@@ -138,13 +140,17 @@ fn odd_keys_on_s3_are_set_aside_and_the_rest_is_listed() {
 fn law_06_an_unreadable_directory_keeps_its_user_and_nobody_else() {
     let playground = Playground::with_user();
     playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
-    for key in ["1/closed/a", "1/open", "1/gone", "2/stays", "2/gone"] {
+    playground.run(&["user", "add", "carl", "--id", "3"]).ends(0);
+    for key in ["1/closed/a", "1/open", "1/gone", "2/stays", "2/gone", "3/stays", "3/gone"] {
         playground.write(key, "x");
     }
     playground.rebuild(&["--mode", "sync"]).ends(0);
     playground.remove("1/gone");
     playground.remove("2/gone");
+    playground.remove("3/gone");
     playground.write("1/new", "x");
+    // The index knows nothing of this one, and still it could hide a file that was moved there.
+    playground.write("3/closed/unknown", "x");
     // Root reads everything, so somebody else has to look.
     let everyone = |mode: u32, path: &std::path::Path| {
         use std::os::unix::fs::PermissionsExt as _;
@@ -157,6 +163,7 @@ fn law_06_an_unreadable_directory_keeps_its_user_and_nobody_else() {
         }
     }
     everyone(0o000, &playground.path("files/1/closed"));
+    everyone(0o000, &playground.path("files/3/closed"));
     let nobody = Playground::nobody_binary();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(nobody.path().join("storm-index"));
@@ -167,9 +174,10 @@ fn law_06_an_unreadable_directory_keeps_its_user_and_nobody_else() {
     let ran: crate::support::playground::Ran = command.current_dir("/").output().unwrap().into();
     let result = ran.ends(4).result();
     everyone(0o755, &playground.path("files/1/closed"));
-    assert_eq!(result["incomplete_users"], serde_json::json!([1]), "{result}");
+    everyone(0o755, &playground.path("files/3/closed"));
+    assert_eq!(result["incomplete_users"], serde_json::json!([1, 3]), "{result}");
     assert_eq!(result["errors"][0]["key"], "1/closed", "{result}");
     assert_eq!(result["refusal"]["code"], "incomplete_listing", "{result}");
     assert_eq!((&result["records_created"], &result["records_deleted"]), (&1.into(), &1.into()), "{result}");
-    assert_eq!(playground.paths(), ["1/closed/a", "1/gone", "1/new", "1/open", "2/stays"]);
+    assert_eq!(playground.paths(), ["1/closed/a", "1/gone", "1/new", "1/open", "2/stays", "3/gone", "3/stays"]);
 }

@@ -194,7 +194,70 @@ fn odd_columns_are_read_and_mended() {
     );
     let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
     assert_eq!((&result["stale_in_db"], &result["records_updated"]), (&json!(0), &json!(0)));
-    // No storage can be asked for such keys, so their records stay, and the run says so.
-    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(4).result();
+    // No storage can be asked for such keys, so nobody can say "not found", and their records stay.
+    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result();
     assert_eq!((&result["records_deleted"], &result["records_skipped"]), (&json!(0), &json!(6)), "{result}");
+}
+
+/// Without room for temporary files a huge directory cannot be sorted: that is no word on its files.
+#[test]
+fn law_06_a_directory_that_cannot_be_sorted_is_not_absent() {
+    let playground = Playground::with_user();
+    for n in 0..18_500 {
+        playground.write(&format!("1/big/{n:0>230}"), "");
+    }
+    playground.write("1/z", "x");
+    let homeless = |args: &[&str]| {
+        let mut command = playground.command();
+        command.env("TMPDIR", "/no/such/place").args(["rebuild", "--format", "json"]).args(args);
+        Ran::from(command.output().unwrap())
+    };
+    let result = homeless(&["--mode", "sync"]).ends(4).result();
+    assert_eq!((&result["incomplete_users"], &result["records_created"]), (&json!([1]), &json!(1)), "{result}");
+    let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    assert_eq!(result["records_created"], 18_500, "sorted on disk");
+    let result = homeless(&[]).ends(4).result();
+    assert_eq!(result["orphaned_in_db"], 0, "{result}");
+}
+
+/// A path that is too long for the system says nothing of what is there.
+#[test]
+fn law_06_a_path_that_is_too_long_is_not_absent() {
+    let playground = Playground::new();
+    let prefix = vec!["p".repeat(250); 14].join("/");
+    playground.run(&["user", "add", "ann", "--id", "1", "--prefix", &prefix]).ends(0);
+    for n in 0..3 {
+        playground.write(&format!("{prefix}/f{n}"), "x");
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let deep = playground.path(&vec!["d".repeat(250); 3].join("/"));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::rename(playground.path("files"), deep.join("files")).unwrap();
+    let storage = deep.join("files").display().to_string();
+    for args in [&["--mode", "clean", "--force", "--user-id", "1"][..], &["--mode", "clean", "--force"]] {
+        let result = playground.rebuild(&[&["--storage", &storage], args].concat()).ends(4).result();
+        assert_eq!((&result["records_deleted"], &result["incomplete_users"]), (&json!(0), &json!([1])), "{result}");
+    }
+}
+
+#[test]
+fn a_report_never_lands_in_the_storage_or_over_an_older_one_in_vain() {
+    let playground = small();
+    playground.write("1/precious.ndjson", "precious");
+    for name in ["files/1/precious.ndjson", "files/new.ndjson"] {
+        playground.rebuild(&["--report", name]).ends(2).complains(&["within the storage"]);
+    }
+    assert_eq!(std::fs::read_to_string(playground.path("files/1/precious.ndjson")).unwrap(), "precious");
+    std::fs::write(playground.path("old.ndjson"), "old").unwrap();
+    playground.rebuild(&["--report", "old.ndjson", "--user-id", "99"]).ends(2);
+    assert_eq!(std::fs::read_to_string(playground.path("old.ndjson")).unwrap(), "old");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_4() {
+    let playground = small();
+    let mut command = playground.command();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = command.args(["rebuild", "--format", "json"]).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(4));
 }

@@ -246,6 +246,7 @@ fn adoption_rebuilds_a_lost_index_from_the_storage_alone() {
         let keys = [
             "7/a",
             "7/b",
+            " /blank",
             "zed/x",
             "1a/y",
             "30/z",
@@ -262,8 +263,8 @@ fn adoption_rebuilds_a_lost_index_from_the_storage_alone() {
         assert_eq!(index.users().await.unwrap().len(), 1, "audit and dry run only count");
         let real = run(&storage, &index, &adopting(Mode::Sync, false)).await.tally;
         assert_eq!(real, dry);
-        assert_eq!((audit.users_adopted, audit.missing, audit.unclaimed, audit.created), (4, 6, 2, 0));
-        assert_eq!((real.users_adopted, real.created, real.unclaimed, real.users_scanned), (4, 6, 2, 5));
+        assert_eq!((audit.users_adopted, audit.missing, audit.unclaimed, audit.created), (4, 6, 3, 0));
+        assert_eq!((real.users_adopted, real.created, real.unclaimed, real.users_scanned), (4, 6, 3, 5));
         let users = index.users().await.unwrap();
         let users: Vec<(i64, &str, &str)> = users.iter().map(|u| (u.id, u.name.as_str(), u.prefix.as_str())).collect();
         assert_eq!(

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use storm_index::index::{Access, Index, NewUser};
+use storm_index::index::{Access, Index, NewUser, Refresh};
+use storm_index::model::ObjectFacts;
 use storm_index::reconcile::{Evidence, FindingKind, Mode, Observer, Phase, Progress, Reconciler, Request, Silent};
 use storm_index::storage::Storage;
 
@@ -162,4 +163,28 @@ fn a_killed_run_loses_nothing_and_the_next_one_converges() {
         (&0.into(), &0.into(), &1.into())
     );
     assert_eq!(playground.run(&["share", "list", "--format", "json"]).json().as_array().unwrap().len(), 1);
+}
+
+/// A refresh leaves alone what somebody has changed since it was read.
+#[test]
+fn a_refresh_of_a_changed_record_is_left_to_the_next_run() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (index, _, _) = many_orphans(&dir.path().join("i.sqlite3"), 1).await;
+        let page = index.records(vec![1]).next().await.unwrap().unwrap();
+        let record = page.get(0);
+        let last_modified = record.last_modified.unwrap();
+        let object = ObjectFacts { key: "1/f00000".into(), size: 77, last_modified, etag: None };
+        let refresh = |version: &[u8]| Refresh {
+            id: record.id,
+            version: version.to_vec(),
+            object: object.clone(),
+            content_type: "text/plain",
+        };
+        let writer = index.writer().unwrap();
+        assert_eq!(writer.write(&[], &[refresh(b"as it was yesterday")]).await.unwrap().updated, 0);
+        assert_eq!(writer.write(&[], &[refresh(record.version)]).await.unwrap().updated, 1);
+        let page = index.records(vec![1]).next().await.unwrap().unwrap();
+        assert_eq!(page.get(0).size, Some(77));
+    });
 }

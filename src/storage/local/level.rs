@@ -57,7 +57,7 @@ impl Level {
             }
             if page.name_bytes() >= run {
                 page.sort();
-                runs.push(Run::write(&page)?);
+                runs.push(Run::write(&page).map_err(no_room)?);
                 page.clear();
             }
         }
@@ -65,7 +65,7 @@ impl Level {
         let rest = if runs.is_empty() {
             Rest::Page(Some(page))
         } else {
-            runs.push(Run::write(&page)?);
+            runs.push(Run::write(&page).map_err(no_room)?);
             Rest::Runs(runs)
         };
         Ok(Self { path, key, rest, failed })
@@ -158,6 +158,11 @@ impl Run {
         }
         Ok(taken)
     }
+}
+
+/// Trouble with temporary files says nothing of the directory: above all not that it is gone.
+fn no_room(error: io::Error) -> io::Error {
+    io::Error::other(format!("too large to sort in memory, and temporary files fail (TMPDIR): {error}"))
 }
 
 fn write_text(file: &mut impl io::Write, text: &[u8]) -> io::Result<()> {

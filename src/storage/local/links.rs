@@ -21,7 +21,7 @@ pub(super) enum LinkTarget {
 pub(super) fn resolve(root: &Path, link: &Path, parent: &Path) -> Result<LinkTarget, BadReason> {
     let real = match fs::canonicalize(link) {
         Ok(real) => real,
-        Err(e) if is_absent(&e) => {
+        Err(e) if is_absent(&e, link) => {
             return if fs::symlink_metadata(link).is_ok() {
                 Err(BadReason::LinkBroken)
             } else {
@@ -42,15 +42,24 @@ pub(super) fn resolve(root: &Path, link: &Path, parent: &Path) -> Result<LinkTar
     if !metadata.is_dir() {
         return Err(BadReason::Special);
     }
-    // A circle shows in one of two ways: the target is above the link, or the walk came through the target already.
     let above = fs::canonicalize(parent).map_err(|e| BadReason::Unreadable(e.to_string()))?;
-    let walked =
-        parent.ancestors().take_while(|a| a.starts_with(root)).any(|a| fs::canonicalize(a).is_ok_and(|a| a == real));
-    if above.starts_with(&real) || walked { Err(BadReason::LinkLoop) } else { Ok(LinkTarget::Directory) }
+    if above.starts_with(&real) {
+        return Err(BadReason::LinkLoop);
+    }
+    // Directories that link to each other have more paths than there are files in the world: one link on the way is
+    // followed, the next one is not, which ends every circle as well.
+    if above == parent { Ok(LinkTarget::Directory) } else { Err(BadReason::LinkBelowLink) }
 }
 
-/// Tells whether `error` says that there is nothing at a path: nothing of that name, or a file where a directory would
-/// have to be, or a name longer than the file system can hold.
-pub(super) fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename)
+/// The longest name that a file system of today can hold, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// Tells whether `error` says that there is nothing at `path`: nothing of that name, or a file where a directory would
+/// have to be, or a name longer than any file system can hold. A path that is too long as a whole says nothing.
+pub(super) fn is_absent(error: &io::Error, path: &Path) -> bool {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => true,
+        io::ErrorKind::InvalidFilename => path.iter().any(|name| name.len() > LONGEST_NAME),
+        _ => false,
+    }
 }

@@ -59,12 +59,38 @@ impl LocalDisk {
         Ok(Self { root, inner })
     }
 
+    /// Returns the directory.
+    pub fn root(&self) -> &std::path::Path {
+        &self.root
+    }
+
+    /// Returns the names of the directories at the top.
+    ///
+    /// # Errors
+    /// When the root cannot be read.
+    pub(super) async fn top_folders(&self) -> Result<Vec<String>> {
+        let root = self.root.clone();
+        blocking(move || {
+            let mut level = Level::read(&root, root.clone(), String::new()).map_err(|e| failed(&root, e))?;
+            if let Some(error) = level.failed.take() {
+                return Err(failed(&root, error));
+            }
+            let mut folders = Vec::new();
+            while let Some(page) = level.next_page().map_err(|e| failed(&root, e))? {
+                let names = (0..page.len()).filter(|at| page.kind(*at) == Kind::Directory).map(|at| page.name(at));
+                folders.extend(names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned));
+            }
+            Ok(folders)
+        })
+        .await
+    }
+
     /// Finds the file at `location`, refusing what a listing would refuse.
     fn find(&self, location: &Path) -> Result<fs::Metadata> {
         let path = self.root.join(location.as_ref());
         let absent = |source| Error::NotFound { path: location.to_string(), source: Box::new(source) };
         let entry = match fs::symlink_metadata(&path) {
-            Err(e) if links::is_absent(&e) => return self.absent_or_hidden(location, absent(e)),
+            Err(e) if links::is_absent(&e, &path) => return self.absent_or_hidden(location, absent(e)),
             other => other.map_err(|e| failed(&path, e))?,
         };
         // What exists but is no object is no "not found": the caller might delete something on that word.

@@ -231,7 +231,7 @@ fn enter(root: &Path, prefix: &str) -> Result<Option<PathBuf>, Refused> {
                 LinkTarget::File | LinkTarget::Vanished => return Ok(None),
             },
             Ok(_) => return Ok(None),
-            Err(e) if super::links::is_absent(&e) => return Ok(None),
+            Err(e) if super::links::is_absent(&e, &path) => return Ok(None),
             Err(e) => return Err(refused(BadReason::Unreadable(e.to_string()))),
         }
     }
