@@ -17,7 +17,6 @@ cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
 step() { printf '\n== %s\n' "$*" >&2; "$@"; }
-export CLIPPY_CONF_DIR="$PWD/.config"
 step cargo fmt --all --check
 step cargo clippy --locked --workspace --all-targets -- -D warnings
 step cargo clippy --locked --no-default-features --lib -- -D warnings
