@@ -191,3 +191,18 @@ fn law_06_a_distorted_listing_is_never_complete() {
         }
     });
 }
+
+#[test]
+fn an_answer_that_is_cut_off_on_the_wire_is_asked_for_again() {
+    let backend = Backend::new(Kind::S3);
+    let Backend::S3(server) = &backend else { unreachable!() };
+    for n in 0..50 {
+        server.put(&format!("k{n:02}"), b"x");
+    }
+    let url = server.url().replace(&server.endpoint(), &format!("http://{}", server.cut_once_after(2_000)));
+    block_on(async {
+        let (objects, bad, doubt) = all(&storm_index::storage::open(&url).unwrap(), None).await;
+        assert_eq!((objects.len(), bad.len(), doubt), (50, 0, None));
+    });
+    assert_eq!(server.faults().lists, 2, "the same page, twice");
+}

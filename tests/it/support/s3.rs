@@ -91,6 +91,31 @@ impl S3Server {
         )
     }
 
+    /// Starts a way to the server on which the first answer is cut off after `bytes` bytes, and returns its address.
+    pub(crate) fn cut_once_after(&self, bytes: usize) -> SocketAddr {
+        use std::io::{Read as _, Write as _};
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let (address, server) = (listener.local_addr().unwrap(), self.address);
+        std::thread::spawn(move || {
+            for (n, client) in listener.incoming().enumerate() {
+                let (Ok(mut client), Ok(mut upstream)) = (client, std::net::TcpStream::connect(server)) else { return };
+                let (mut requests, mut to_server) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut requests, &mut to_server));
+                std::thread::spawn(move || {
+                    let (mut told, mut buffer) = (0, [0; 64]);
+                    while let Ok(count @ 1..) = upstream.read(&mut buffer) {
+                        told += count;
+                        if (n == 0 && told > bytes) || client.write_all(&buffer[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = client.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        });
+        address
+    }
+
     /// The variables by which a child process finds the server.
     pub(crate) fn env(&self) -> [(&'static str, String); 4] {
         [
