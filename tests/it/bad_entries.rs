@@ -85,9 +85,20 @@ fn each_bad_entry_on_disk_is_one_item_that_names_it() {
     // What is there in any form, or could be behind a link, is never "not found".
     block_on(async {
         let reader = storage.reader();
-        for key in
-            ["broken", "broken/x", "out-dir", "out-dir/secret", "out-dir/other", "out-file", "self", "pipe", "d/x#12"]
-        {
+        for key in [
+            "broken",
+            "broken/x",
+            "out-dir",
+            "out-dir/secret",
+            "out-dir/other",
+            "out-file",
+            "self",
+            "pipe",
+            "d/x#12",
+            "d/up",
+            "loop1/to2/to1",
+            "to-marker",
+        ] {
             assert!(matches!(reader.glance(key).await, Glance::Unknown(_)), "{key}");
         }
         for key in ["in-file", "in-dir/last"] {

@@ -98,6 +98,11 @@ impl LocalDisk {
         if !real.starts_with(&self.root) {
             return Err(failed(&path, std::io::Error::other("a link leads out of the storage")));
         }
+        if entry.is_symlink() {
+            // The same judgement as in a listing, or the look would miss what the listing has shown.
+            links::resolve(&self.root, &path, path.parent().unwrap_or(&self.root))
+                .map_err(|reason| failed(&path, std::io::Error::other(reason.to_string())))?;
+        }
         let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(&path, e))? } else { entry };
         if metadata.is_dir() {
             return Err(absent(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
