@@ -13,13 +13,15 @@ use super::links::ACTIVE;
 use super::packed::packed_row;
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
-use crate::model::{RecordId, Timestamp};
+use crate::model::{RecordId, Timestamp, UserId};
 
 /// A record that may go if it is still what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate<'q> {
     /// Which.
     pub id: RecordId,
+    /// Whose it was when it was read: the storage was asked for that user's key.
+    pub user: UserId,
     /// All columns as they were read.
     pub version: &'q [u8],
 }
@@ -49,8 +51,10 @@ impl Writer {
         let fates: Vec<Fate> = candidates
             .iter()
             .map(|c| match now.get(&c.id) {
-                Some(version) if version == c.version && linked.contains(&c.id) => Fate::Protected,
-                Some(version) if version == c.version => Fate::Deleted,
+                Some((user, version)) if *user == c.user && version == c.version && linked.contains(&c.id) => {
+                    Fate::Protected
+                }
+                Some((user, version)) if *user == c.user && version == c.version => Fate::Deleted,
                 _ => Fate::Changed,
             })
             .collect();
@@ -66,14 +70,17 @@ impl Writer {
     }
 }
 
-async fn versions_now(db: &impl ConnectionTrait, ids: &str) -> Result<HashMap<RecordId, Vec<u8>>, IndexError> {
+async fn versions_now(
+    db: &impl ConnectionTrait,
+    ids: &str,
+) -> Result<HashMap<RecordId, (UserId, Vec<u8>)>, IndexError> {
     let query = format!(
-        "SELECT id, CAST({} AS BLOB) FROM stored_files WHERE id IN (SELECT value FROM json_each(?))",
+        "SELECT id, user_id, CAST({} AS BLOB) FROM stored_files WHERE id IN (SELECT value FROM json_each(?))",
         packed_row()
     );
     let rows = db.query_all_raw(sql(&query, [ids.into()])).await.map_err(IndexError::Write)?;
     rows.iter()
-        .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?)))
+        .map(|row| Ok((row.try_get_by_index(0)?, (row.try_get_by_index(1)?, row.try_get_by_index(2)?))))
         .collect::<Result<_, sea_orm::DbErr>>()
         .map_err(IndexError::Write)
 }

@@ -61,8 +61,10 @@ impl Sink for IndexSink {
 
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {
         self.settle().await?;
-        let candidates: Vec<Candidate<'_>> =
-            cleared.iter().map(|c| Candidate { id: c.orphan().id, version: &c.orphan().version }).collect();
+        let candidates: Vec<Candidate<'_>> = cleared
+            .iter()
+            .map(|c| Candidate { id: c.orphan().id, user: c.orphan().user, version: &c.orphan().version })
+            .collect();
         self.writer.delete(&candidates).await
     }
 

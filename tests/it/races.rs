@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use storm_index::index::{Access, Index, NewUser, Refresh};
+use storm_index::index::{Access, Candidate, Fate, Index, NewUser, Refresh};
 use storm_index::model::ObjectFacts;
 use storm_index::reconcile::{Evidence, FindingKind, Mode, Observer, Phase, Progress, Reconciler, Request, Silent};
 use storm_index::storage::Storage;
@@ -186,5 +186,20 @@ fn a_refresh_of_a_changed_record_is_left_to_the_next_run() {
         assert_eq!(writer.write(&[], &[refresh(record.version)]).await.unwrap().updated, 1);
         let page = index.records(vec![1]).next().await.unwrap().unwrap();
         assert_eq!(page.get(0).size, Some(77));
+    });
+}
+
+/// A record that was given to another user since it was read is not the one that was looked for.
+#[test]
+fn law_09_a_record_that_changed_hands_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (index, _, _) = many_orphans(&dir.path().join("i.sqlite3"), 1).await;
+        let page = index.records(vec![1]).next().await.unwrap().unwrap();
+        let record = page.get(0);
+        let candidate = |user| Candidate { id: record.id, user, version: record.version };
+        let writer = index.writer().unwrap();
+        assert_eq!(writer.delete(&[candidate(2)]).await.unwrap(), [Fate::Changed]);
+        assert_eq!(writer.delete(&[candidate(1)]).await.unwrap(), [Fate::Deleted]);
     });
 }
