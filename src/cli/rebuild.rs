@@ -13,7 +13,7 @@ use super::text;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Access, Index};
-use crate::reconcile::{Answer, Evidence, FindingKind, Observer, Progress, Reconciler, Report, Request};
+use crate::reconcile::{Answer, Evidence, FindingKind, Observer, Progress, Reconciler, Report, Request, check_users};
 use crate::storage;
 
 pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) -> Result<Exit, Failure> {
@@ -51,11 +51,9 @@ async fn reconcile(
     screen: &mut Screen,
 ) -> Result<Result<Report, Failure>, Error> {
     let storage = storage::open(url).map_err(Error::from);
-    if let Err(error) = &storage {
-        // A user who does not exist is the asker's mistake, whatever else is wrong.
-        if let (Some(user), ErrorKind::Failed) = (request.user, error.kind()) {
-            Index::open(database, Access::Read).await?.user(user).await?;
-        }
+    if storage.as_ref().is_err_and(|error| error.kind() == ErrorKind::Failed) {
+        // The asker's mistakes come first, whatever else is wrong.
+        check_index(database, request).await?;
     }
     let storage = storage?;
     let access = if request.writes() { Access::Write } else { Access::Read };
@@ -68,9 +66,27 @@ async fn reconcile(
         return Ok(Err(failure));
     }
     tracing::info!(mode = %request.mode, dry_run = request.dry_run, "run begins");
+    let storage = storage.without_files(index.files());
     let report = Reconciler::new(&storage, &index).run(request, screen).await;
     index.close().await;
     report.map(Ok)
+}
+
+/// Looks for what is wrong with the request as far as the index can tell.
+async fn check_index(database: &str, request: &Request) -> Result<(), Error> {
+    let checked = async {
+        let index = Index::open(database, Access::Read).await?;
+        let users = match request.user {
+            Some(user) => vec![index.user(user).await?],
+            None => index.users().await?,
+        };
+        index.close().await;
+        check_users(users)
+    };
+    match checked.await {
+        Err(error) if error.is_usage() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Shows a run: findings and summary on stdout, progress and problems on stderr, evidence in the report file.
@@ -129,7 +145,7 @@ impl Screen {
             bar.clear();
         }
         if let Some(trouble) = self.file.take().and_then(ReportFile::finish) {
-            report.note("report_failed", trouble, None);
+            report.note_always("report_failed", trouble);
         }
         match self.format {
             Format::Json => output::json(&Answer::from(&report)),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
@@ -31,6 +32,12 @@ impl ReportFile {
         let target = std::fs::canonicalize(path).or_else(|_| std::fs::canonicalize(parent)).map_err(refused)?;
         if root.is_some_and(|root| target.starts_with(root)) {
             let message = format!("report {path:?} would lie within the storage; name a place outside of it");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        // A file with several names may well be an object by another one.
+        if root.is_some() && std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.nlink() > 1) {
+            let message =
+                format!("report {path:?} is a hard link, perhaps to a file of the storage; name another file");
             return Err(Failure::new(Exit::Usage, message));
         }
         let file = File::create(path).map_err(refused)?;

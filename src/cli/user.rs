@@ -4,7 +4,7 @@ use super::args::{Format, UserCommand};
 use super::exit::{Exit, Failure};
 use super::output;
 use crate::config::Config;
-use crate::index::{Access, Index, NewUser, User};
+use crate::index::{Access, Index, NewUser, User, UserRow};
 
 pub(super) async fn run(command: UserCommand, config: &Config) -> Result<Exit, Failure> {
     let access = if matches!(command, UserCommand::List { .. }) { Access::Read } else { Access::Write };
@@ -19,7 +19,7 @@ async fn carry_out(command: UserCommand, index: &Index) -> Result<Exit, Failure>
         UserCommand::Add { name, id, prefix, format } => {
             let user = index.add_user(NewUser { name, id, prefix }).await?;
             match format {
-                Format::Json => output::json(&user),
+                Format::Json => output::json(&UserRow::from(&user)),
                 Format::Text => {
                     output::line(&user.id.to_string());
                     output::advise(&format!("user {:?} has id {} and owns {}", user.name, user.id, owned(&user)));
@@ -40,11 +40,11 @@ async fn carry_out(command: UserCommand, index: &Index) -> Result<Exit, Failure>
             output::advise(&format!("user {:?} and the user's records are removed; no file was touched", user.name));
         }
         UserCommand::List { format } => {
-            let users = index.users().await?;
+            let users = index.user_rows().await?;
             match format {
                 Format::Json => output::json(&users),
                 Format::Text => {
-                    let row = |u: &User| vec![u.id.to_string(), u.name.clone(), u.prefix.to_string()];
+                    let row = |u: &UserRow| vec![u.id.to_string(), u.name.clone(), u.prefix.clone()];
                     output::table(&["ID", "NAME", "PREFIX"], &users.iter().map(row).collect::<Vec<_>>());
                 }
             }

@@ -1,6 +1,6 @@
 //! Database URL -> connections: one writer, several readers, each transaction short.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, Statement, Value};
@@ -23,6 +23,7 @@ pub enum Access {
 pub struct Index {
     pub(super) reader: DatabaseConnection,
     writer: Option<DatabaseConnection>,
+    files: Vec<PathBuf>,
 }
 
 /// How long another program's lock is waited for.
@@ -57,19 +58,25 @@ impl Index {
         match file {
             SqliteFile::Memory => {
                 let only = empty(url).await?;
-                Ok(Self { reader: only.clone(), writer: Some(only) })
+                Ok(Self { reader: only.clone(), writer: Some(only), files: Vec::new() })
+            }
+            SqliteFile::At { path, .. } if Path::new(&path).is_dir() => {
+                Err(IndexError::IsDirectory { url: url.to_owned() })
             }
             SqliteFile::At { path, read_only } => {
+                let files = side_files(&path);
                 if access == Access::Write && read_only {
                     return Err(IndexError::ReadOnly);
                 }
                 if access == Access::Read {
                     if !read_only && !exists(&path) {
-                        return Ok(Self { reader: empty(url).await?, writer: None });
+                        return Ok(Self { reader: empty(url).await?, writer: None, files });
                     }
                     let reader = connect_reading(url, &path).await?;
-                    if read_only || schema::standing(&reader, url).await? == Standing::Current {
-                        return Ok(Self { reader, writer: None });
+                    match schema::standing(&reader, url).await? {
+                        Standing::Current => return Ok(Self { reader, writer: None, files }),
+                        Standing::Behind if read_only => return Err(IndexError::Older { url: url.to_owned() }),
+                        Standing::Behind => {}
                     }
                     // Closed before the writer comes: it would not see the new schema.
                     let _ = reader.close().await;
@@ -85,9 +92,15 @@ impl Index {
                         None
                     }
                 };
-                Ok(Self { reader, writer })
+                Ok(Self { reader, writer, files })
             }
         }
+    }
+
+    /// Returns the files that the database consists of or may make: should they lie within a storage, they are no objects
+    /// of it.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Returns the connection that writes.
@@ -162,6 +175,11 @@ impl SqliteFile {
 /// An empty file is what SQLite itself makes of a name before the first write.
 fn exists(path: &str) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.is_dir() || m.len() > 0)
+}
+
+/// Names the file of a database and those that SQLite makes beside it.
+fn side_files(path: &str) -> Vec<PathBuf> {
+    ["", "-wal", "-shm", "-journal"].iter().map(|end| PathBuf::from(format!("{path}{end}"))).collect()
 }
 
 /// Makes an index without a file.

@@ -41,6 +41,26 @@ pub enum IndexError {
         /// A table that is not ours.
         table: String,
     },
+    /// It is a directory.
+    #[error("database {url:?} is a directory; name a file in it")]
+    IsDirectory {
+        /// Which.
+        url: String,
+    },
+    /// It stores text in an encoding whose order is not that of the keys' bytes.
+    #[error("database {url:?} stores text as {encoding}, not as UTF-8; make a new one (`rebuild --adopt` fills it)")]
+    Encoding {
+        /// Which.
+        url: String,
+        /// As SQLite calls it.
+        encoding: String,
+    },
+    /// An older storm-index made it, and it must not be written.
+    #[error("database {url:?} was made by an older storm-index; run `storm-index migrate up` on it without mode=ro")]
+    Older {
+        /// Which.
+        url: String,
+    },
     /// A newer storm-index made it.
     #[error("database {url:?} was made by a newer storm-index (step {step:?}); use that version or newer")]
     Newer {
@@ -67,6 +87,23 @@ pub enum IndexError {
     /// A record is damaged.
     #[error("record {0} is damaged: its columns are not readable text; mend or delete it by hand")]
     Damaged(RecordId),
+    /// A record's path is a BLOB.
+    #[error(
+        "record {0} has a path that is no text; mend it: UPDATE stored_files SET path = CAST(path AS TEXT) WHERE id = {0}"
+    )]
+    BlobPath(RecordId),
+    /// A user's row is damaged.
+    #[error("user {id} ({name:?}) has a prefix that cannot be one, {prefix:?}: {why}; mend or remove that user")]
+    DamagedUser {
+        /// Who.
+        id: i64,
+        /// The name.
+        name: String,
+        /// What stands in the row.
+        prefix: String,
+        /// What is wrong with it.
+        why: PrefixError,
+    },
     /// No such user.
     #[error("no user {0}; see `storm-index user list`")]
     UnknownUser(String),
@@ -124,12 +161,15 @@ impl IndexError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadUrl { .. } => "bad_database_url",
-            Self::Open { .. } | Self::Directory { .. } => "database_unavailable",
+            Self::Open { .. } | Self::Directory { .. } | Self::IsDirectory { .. } => "database_unavailable",
+            Self::Encoding { .. } => "database_encoding",
+            Self::Older { .. } => "database_older",
             Self::NotOurs { .. } => "database_not_ours",
             Self::Newer { .. } => "database_newer",
             Self::ReadOnly => "database_read_only",
             Self::Migrate(_) | Self::Read(_) | Self::Write(_) | Self::WriterStopped => "database_failed",
-            Self::Damaged(_) => "record_damaged",
+            Self::Damaged(_) | Self::BlobPath(_) => "record_damaged",
+            Self::DamagedUser { .. } => "user_damaged",
             Self::UnknownUser(_) => "unknown_user",
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLink(_) => "unknown_link",
@@ -163,7 +203,12 @@ impl IndexError {
             | Self::Read(_)
             | Self::Write(_)
             | Self::WriterStopped
-            | Self::Damaged(_) => false,
+            | Self::Damaged(_)
+            | Self::BlobPath(_)
+            | Self::DamagedUser { .. }
+            | Self::IsDirectory { .. }
+            | Self::Encoding { .. }
+            | Self::Older { .. } => false,
         }
     }
 }

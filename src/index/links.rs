@@ -1,6 +1,8 @@
 //! Share links: what people made, and therefore what a rebuild never loses.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+};
 use serde::Serialize;
 
 use super::connect::{Index, sql};
@@ -13,8 +15,9 @@ use crate::model::{RecordId, Timestamp, UserId};
 use std::collections::HashSet;
 
 /// The condition under which a link is active; its parameter is the time now. Whatever cannot be read counts as active.
+/// SQLite would read a bare number as a day of antiquity and a bare time as one of the year 2000: neither is a date.
 pub(super) const ACTIVE: &str = "is_active IS NOT 0 AND (expires_at IS NULL OR unixepoch(expires_at, 'subsec') IS NULL \
-     OR unixepoch(expires_at, 'subsec') >= ?)";
+     OR expires_at NOT LIKE '____-__-__%' OR unixepoch(expires_at, 'subsec') >= ?)";
 
 /// A link to be made.
 #[derive(Debug, Clone)]
@@ -65,16 +68,19 @@ impl Index {
     /// When the file has no record, or the index cannot be written.
     pub async fn create_link(&self, new: NewLink) -> Result<ShareLink, IndexError> {
         let db = self.writing()?;
-        let record = stored_files::Entity::find()
+        let record: RecordId = stored_files::Entity::find()
+            .select_only()
+            .column(stored_files::Column::Id)
             .filter(stored_files::Column::UserId.eq(new.user))
             .filter(stored_files::Column::Path.eq(new.path.as_str()))
+            .into_tuple()
             .one(db)
             .await
             .map_err(IndexError::Read)?
             .ok_or_else(|| IndexError::UnknownPath { user: new.user, path: new.path.clone() })?;
         let created_at = clock::now();
         let link = share_links::ActiveModel {
-            stored_file_id: Set(record.id),
+            stored_file_id: Set(record),
             token: Set(new.token.clone()),
             is_active: Set(true),
             expires_at: Set(new.expires_at.map(Timestamp::to_utc)),
@@ -87,7 +93,7 @@ impl Index {
             token: new.token,
             user_id: new.user,
             path: new.path,
-            stored_file_id: record.id,
+            stored_file_id: record,
             is_active: true,
             expires_at: new.expires_at.map(Timestamp::to_text),
             created_at: created_at.to_text(),
@@ -100,7 +106,8 @@ impl Index {
     /// When the index cannot be read.
     pub async fn links(&self) -> Result<Vec<ShareLink>, IndexError> {
         let query = format!(
-            "SELECT share_links.id, token, user_id, path, stored_file_id, ({ACTIVE}), expires_at, share_links.created_at \
+            "SELECT share_links.id, CAST(token AS TEXT), user_id, CAST(path AS TEXT), stored_file_id, ({ACTIVE}), \
+                    CAST(expires_at AS TEXT), CAST(share_links.created_at AS TEXT) \
              FROM share_links JOIN stored_files ON stored_files.id = stored_file_id ORDER BY user_id, path, share_links.id"
         );
         let values = [unix_seconds(clock::now()).into()];

@@ -18,6 +18,6 @@ pub use links::{NewLink, ShareLink};
 pub use packed::RecordPage;
 pub use records::RecordPages;
 pub use schema::MigrationState;
-pub use users::{NewUser, User};
+pub use users::{NewUser, User, UserRow};
 pub(crate) use users::{check_free, check_name};
 pub use writes::{NewRecord, Refresh, Writer, Written};

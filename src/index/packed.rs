@@ -30,6 +30,10 @@ pub struct RecordPage {
     /// Where each record's columns begin, and where the last one ends.
     rows: Vec<[u32; 9]>,
     ids: Vec<RecordId>,
+    /// The places of records with a column that is not readable text.
+    damaged: Vec<usize>,
+    /// See [`RecordPage::blob_path`].
+    blob_path: Option<RecordId>,
 }
 
 impl RecordPage {
@@ -51,7 +55,8 @@ impl RecordPage {
         let Some(row) = row else { return Ok(Self::empty(user)) };
         let count: i64 = row.try_get_by_index(0).map_err(IndexError::Read)?;
         if count == 0 {
-            return Ok(Self::empty(user));
+            let blob_path = blob_path(db, user).await.map_err(IndexError::Read)?;
+            return Ok(Self { blob_path, ..Self::empty(user) });
         }
         let bytes: Vec<u8> = row.try_get_by_index(1).map_err(IndexError::Read)?;
         let text = String::from_utf8(bytes).ok();
@@ -62,14 +67,13 @@ impl RecordPage {
     }
 
     fn empty(user: UserId) -> Self {
-        Self { user, text: String::new(), rows: Vec::new(), ids: Vec::new() }
+        Self { user, text: String::new(), rows: Vec::new(), ids: Vec::new(), damaged: Vec::new(), blob_path: None }
     }
 
     /// Splits a packed page. `None` when the separators do not add up, because a column has one of them.
     fn unpack(user: UserId, text: String, count: usize) -> Option<Result<Self, IndexError>> {
         let offset = |at: usize| u32::try_from(at).ok();
-        let mut page =
-            Self { user, rows: Vec::with_capacity(count), ids: Vec::with_capacity(count), text: String::new() };
+        let mut page = Self { rows: Vec::with_capacity(count), ids: Vec::with_capacity(count), ..Self::empty(user) };
         let (mut row, mut column) = ([0_u32; 9], 1);
         for at in memchr::memchr2_iter(UNIT, RECORD, text.as_bytes()).chain([text.len()]) {
             let ends_record = at == text.len() || text.as_bytes()[at] == RECORD;
@@ -113,8 +117,15 @@ impl RecordPage {
         let mut borders = [border(self.text.len())?; 9];
         for column in 0..COLUMNS.len() {
             let bytes: Vec<u8> = row.try_get_by_index(column + 1).map_err(IndexError::Read)?;
-            let text = String::from_utf8(bytes).map_err(|_| IndexError::Damaged(id))?;
-            self.text.push_str(&text);
+            match std::str::from_utf8(&bytes) {
+                Ok(text) => self.text.push_str(text),
+                // Without its path a record has no place in the order.
+                Err(_) if COLUMNS[column] == "path" => return Err(IndexError::Damaged(id)),
+                Err(_) => {
+                    self.text.push_str(&String::from_utf8_lossy(&bytes));
+                    self.damaged.push(self.rows.len());
+                }
+            }
             // The same separator as in the packed form, so that a record has one version, however it was read.
             self.text.push(char::from(UNIT));
             borders[column + 1] = border(self.text.len())?;
@@ -127,6 +138,12 @@ impl RecordPage {
     /// Returns whose records these are.
     pub fn user(&self) -> UserId {
         self.user
+    }
+
+    /// Returns a record of the user whose path is a BLOB: it sorts behind every text, so it is in no page. Only the empty
+    /// page at the end knows of it.
+    pub fn blob_path(&self) -> Option<RecordId> {
+        self.blob_path
     }
 
     /// Returns how many records there are.
@@ -163,6 +180,7 @@ impl RecordPage {
             last_modified: column(5).and_then(Timestamp::from_text),
             created_at: column(6).and_then(Timestamp::from_text),
             version: &self.text.as_bytes()[row[0] as usize..row[8] as usize - 1],
+            damaged: self.damaged.contains(&at),
         }
     }
 }
@@ -170,9 +188,15 @@ impl RecordPage {
 /// A page begins behind the last path of the one before. The first has no border: even the empty path is greater.
 fn page_clause(after: Option<&str>) -> &'static str {
     match after {
-        Some(_) => "WHERE user_id = ? AND path > ? ORDER BY path LIMIT ?",
-        None => "WHERE user_id = ? ORDER BY path LIMIT ?",
+        Some(_) => "WHERE user_id = ? AND path > ? AND path < x'' ORDER BY path LIMIT ?",
+        None => "WHERE user_id = ? AND path < x'' ORDER BY path LIMIT ?",
     }
+}
+
+/// Every text sorts before every BLOB.
+async fn blob_path(db: &impl ConnectionTrait, user: UserId) -> Result<Option<RecordId>, sea_orm::DbErr> {
+    let query = "SELECT id FROM stored_files WHERE user_id = ? AND path >= x'' LIMIT 1";
+    db.query_one_raw(sql(query, [user.into()])).await?.map(|row| row.try_get_by_index(0)).transpose()
 }
 
 fn page_values(user: UserId, after: Option<&str>, limit: u32) -> Vec<Value> {

@@ -37,6 +37,10 @@ pub(super) async fn standing(db: &impl ConnectionTrait, url: &str) -> Result<Sta
 /// Reads which steps `db` has, one by one.
 pub(super) async fn steps(db: &impl ConnectionTrait, url: &str) -> Result<Vec<MigrationState>, IndexError> {
     let unreadable = |source| IndexError::Open { url: url.to_owned(), source };
+    let encoding = names(db, "PRAGMA encoding").await.map_err(unreadable)?;
+    if let Some(encoding) = encoding.into_iter().find(|encoding| encoding != "UTF-8") {
+        return Err(IndexError::Encoding { url: url.to_owned(), encoding });
+    }
     let known: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
     let tables =
         names(db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")

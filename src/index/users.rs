@@ -1,15 +1,15 @@
 //! Users: registering, renaming, removing, and the rules that keep their prefixes apart.
 
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-};
+use std::collections::HashMap;
+
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
 use serde::Serialize;
 
 use super::connect::{Index, sql};
 use super::entity::users;
 use super::error::IndexError;
 use super::links::ACTIVE;
-use super::writes::{Writer, unix_seconds};
+use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
 use crate::model::{Prefix, UserId};
 
@@ -24,15 +24,33 @@ pub struct User {
     pub prefix: Prefix,
 }
 
-impl Serialize for User {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Row<'u> {
-            id: UserId,
-            name: &'u str,
-            prefix: &'u str,
+/// A user as the row stands, whatever is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UserRow {
+    /// The id.
+    pub id: UserId,
+    /// The name.
+    pub name: String,
+    /// What should be a prefix.
+    pub prefix: String,
+}
+
+impl UserRow {
+    /// Reads the prefix.
+    ///
+    /// # Errors
+    /// When another program has written one that cannot be.
+    fn parse(self) -> Result<User, IndexError> {
+        match Prefix::parse(&self.prefix) {
+            Ok(prefix) => Ok(User { id: self.id, name: self.name, prefix }),
+            Err(why) => Err(IndexError::DamagedUser { id: self.id, name: self.name, prefix: self.prefix, why }),
         }
-        Row { id: self.id, name: &self.name, prefix: self.prefix.as_str() }.serialize(serializer)
+    }
+}
+
+impl From<&User> for UserRow {
+    fn from(user: &User) -> Self {
+        Self { id: user.id, name: user.name.clone(), prefix: user.prefix.to_string() }
     }
 }
 
@@ -56,13 +74,34 @@ impl Index {
         load(&self.reader).await
     }
 
+    /// Returns the rows of all users as they stand, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn user_rows(&self) -> Result<Vec<UserRow>, IndexError> {
+        rows(&self.reader).await
+    }
+
+    /// Returns how many records users had when deletions were last refused to them, for whom they were.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn records_when_refused(&self) -> Result<HashMap<UserId, u64>, IndexError> {
+        let query = "SELECT id, records_when_refused FROM users WHERE records_when_refused IS NOT NULL";
+        let rows = self.reader.query_all_raw(sql(query, [])).await.map_err(IndexError::Read)?;
+        rows.iter()
+            .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index::<i64>(1)?.try_into().unwrap_or(0))))
+            .collect::<Result<_, sea_orm::DbErr>>()
+            .map_err(IndexError::Read)
+    }
+
     /// Returns the user `id`.
     ///
     /// # Errors
     /// When there is none, or the index cannot be read.
     pub async fn user(&self, id: UserId) -> Result<User, IndexError> {
-        let users = self.users().await?;
-        users.into_iter().find(|u| u.id == id).ok_or_else(|| IndexError::UnknownUser(id.to_string()))
+        let row = self.user_rows().await?.into_iter().find(|u| u.id == id);
+        row.ok_or_else(|| IndexError::UnknownUser(id.to_string()))?.parse()
     }
 
     /// Returns the lowest id above all that users have or had.
@@ -108,10 +147,11 @@ impl Index {
     ///
     /// # Errors
     /// When there is no such user, an active share link would be lost, or the index cannot be written.
-    pub async fn remove_user(&self, name: &str) -> Result<User, IndexError> {
+    pub async fn remove_user(&self, name: &str) -> Result<UserRow, IndexError> {
         let transaction = self.writer()?.begin().await?;
-        let users = load(&transaction).await?;
-        let user = find(&users, name)?.clone();
+        // A user whose row is damaged can be removed like any other.
+        let user = rows(&transaction).await?.into_iter().find(|u| u.name == name);
+        let user = user.ok_or_else(|| IndexError::UnknownUser(format!("{name:?}")))?;
         let active = format!(
             "SELECT count(*) FROM share_links JOIN stored_files ON stored_files.id = stored_file_id \
              WHERE user_id = ? AND {ACTIVE}"
@@ -155,6 +195,20 @@ impl Writer {
         Ok(user)
     }
 
+    /// Keeps how many records users had when deletions were refused to them; `None` forgets it.
+    ///
+    /// # Errors
+    /// When the database does.
+    pub async fn remember_refusal(&self, users: &[(UserId, Option<u64>)]) -> Result<(), IndexError> {
+        let update = "UPDATE users SET records_when_refused = new.records \
+                      FROM (SELECT value->>0 AS new_id, value->>1 AS records FROM json_each(?)) AS new \
+                      WHERE users.id = new.new_id";
+        let transaction = self.begin().await?;
+        let rows = json(users.iter());
+        transaction.execute_raw(sql(update, [rows.into()])).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(IndexError::Write)
+    }
+
     /// Registers a user for a whole top-level folder. Looks only at users who could be in the way, since a lost index
     /// may have to be given thousands.
     ///
@@ -179,7 +233,7 @@ impl Writer {
                 Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?))
             };
             let (id, name, prefix): (i64, String, String) = read(&row).map_err(IndexError::Read)?;
-            let other = User { id, name, prefix: Prefix::parse(&prefix)? };
+            let other = UserRow { id, name, prefix }.parse()?;
             check_free(&[other], user.id, &user.name, &user.prefix)?;
         }
         insert(&transaction, user).await?;
@@ -193,6 +247,7 @@ async fn insert(db: &impl ConnectionTrait, user: &User) -> Result<(), IndexError
         name: Set(user.name.clone()),
         prefix: Set(user.prefix.as_str().to_owned()),
         created_at: Set(clock::now_utc()),
+        ..Default::default()
     };
     users::Entity::insert(row).exec_without_returning(db).await.map(drop).map_err(IndexError::Write)
 }
@@ -238,16 +293,19 @@ fn find<'u>(users: &'u [User], name: &str) -> Result<&'u User, IndexError> {
 }
 
 async fn load(db: &impl ConnectionTrait) -> Result<Vec<User>, IndexError> {
-    use sea_orm::QuerySelect as _;
-    let rows: Vec<(i64, String, String)> = users::Entity::find()
-        .select_only()
-        .columns([users::Column::Id, users::Column::Name, users::Column::Prefix])
-        .order_by_asc(users::Column::Id)
-        .into_tuple()
-        .all(db)
-        .await
-        .map_err(IndexError::Read)?;
-    rows.into_iter().map(|(id, name, prefix)| Ok(User { id, name, prefix: Prefix::parse(&prefix)? })).collect()
+    rows(db).await?.into_iter().map(UserRow::parse).collect()
+}
+
+async fn rows(db: &impl ConnectionTrait) -> Result<Vec<UserRow>, IndexError> {
+    let query = "SELECT id, CAST(name AS TEXT), CAST(prefix AS TEXT) FROM users ORDER BY id";
+    let rows = db.query_all_raw(sql(query, [])).await.map_err(IndexError::Read)?;
+    rows.iter()
+        .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?)))
+        .map(|row: Result<(UserId, String, String), sea_orm::DbErr>| {
+            row.map(|(id, name, prefix)| UserRow { id, name, prefix })
+        })
+        .collect::<Result<_, sea_orm::DbErr>>()
+        .map_err(IndexError::Read)
 }
 
 /// Returns an id that no user has or had.

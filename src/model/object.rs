@@ -132,6 +132,14 @@ pub enum Hides {
 }
 
 impl Hides {
+    /// Returns the first key that could be hidden, if there is one.
+    pub fn first_key(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Key(key) | Self::Tree(key) => Some(key),
+        }
+    }
+
     /// Tells whether `key` could be hidden.
     pub fn covers(&self, key: &str) -> bool {
         match self {
@@ -179,7 +187,8 @@ mod tests {
         }
         assert!(Hides::Tree(String::new()).covers("anything"));
         assert!(Hides::Key("k".into()).covers("k") && !Hides::Key("k".into()).covers("k/x"));
-        assert!(!Hides::Nothing.covers(""));
+        assert!(!Hides::Nothing.covers("") && Hides::Nothing.first_key().is_none());
+        assert_eq!(Hides::Tree("a/b".into()).first_key(), Some("a/b"));
     }
 
     #[test]

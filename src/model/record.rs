@@ -33,6 +33,8 @@ pub struct RecordFacts<'page> {
     pub created_at: Option<Timestamp>,
     /// All columns as the database gave them: equal only while nobody has changed the record.
     pub version: &'page [u8],
+    /// Whether a column is not readable text, so that nobody can say what the record means.
+    pub damaged: bool,
 }
 
 /// A record without an object, owned, so that it can wait on disk.

@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::guard::Cleared;
 use crate::index::{Candidate, Fate, IndexError, NewRecord, Refresh, User, Writer, Written};
+use crate::model::UserId;
 
 /// Records to be made and brought up to date, in key order.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub(super) trait Sink: Send {
     async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError>;
     /// Deletes records that the guard has cleared.
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError>;
+    /// Keeps for the next run how many records users had when deletions were refused to them.
+    async fn remember_refusal(&mut self, users: &[(UserId, Option<u64>)]) -> Result<(), IndexError>;
     /// Waits for what is under way, and returns what was written in all.
     async fn settle(&mut self) -> Result<Written, IndexError>;
 }
@@ -68,6 +71,11 @@ impl Sink for IndexSink {
         self.writer.delete(&candidates).await
     }
 
+    async fn remember_refusal(&mut self, users: &[(UserId, Option<u64>)]) -> Result<(), IndexError> {
+        self.settle().await?;
+        self.writer.remember_refusal(users).await
+    }
+
     async fn settle(&mut self) -> Result<Written, IndexError> {
         if let Some(batch) = self.under_way.take() {
             let written = batch.await.map_err(|_| IndexError::WriterStopped)??;
@@ -98,6 +106,10 @@ impl Sink for Preview {
 
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {
         Ok(vec![Fate::Deleted; cleared.len()])
+    }
+
+    async fn remember_refusal(&mut self, _users: &[(UserId, Option<u64>)]) -> Result<(), IndexError> {
+        Ok(())
     }
 
     async fn settle(&mut self) -> Result<Written, IndexError> {

@@ -2,7 +2,7 @@
 //! ordered would import and delete the same rows for ever.
 
 use crate::index::{IndexError, RecordPage, RecordPages};
-use crate::model::{RecordFacts, UserId};
+use crate::model::{RecordFacts, RecordId, UserId};
 
 /// Where the reading of records is.
 #[derive(Debug)]
@@ -61,6 +61,12 @@ impl RecordCursor {
     pub(super) fn peek_path(&self) -> Option<&str> {
         let page = self.page.as_ref()?;
         (self.at < page.len()).then(|| page.path(self.at))
+    }
+
+    /// Returns a record of the user whose path is no text and therefore has no place in the order, if there is one. Known
+    /// at the end of the user's records.
+    pub(super) fn blob_path(&self) -> Option<RecordId> {
+        self.page.as_ref().and_then(RecordPage::blob_path)
     }
 
     /// Goes on to the next record.

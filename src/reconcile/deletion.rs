@@ -14,7 +14,7 @@ use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
 use super::stop::Stop;
 use crate::index::Fate;
 use crate::model::{Orphan, Prefix, UserId};
-use crate::storage::{Glance, StorageReader};
+use crate::storage::{Glance, StorageReader, Trouble, UNREACHABLE};
 
 /// How many records one transaction deletes.
 const BATCH: usize = 500;
@@ -30,6 +30,8 @@ pub(super) struct Deletion<'r> {
     pub(super) sink: &'r mut dyn Sink,
     pub(super) report: &'r mut Report,
     pub(super) observer: &'r mut dyn Observer,
+    /// How many looks in a row the server did not answer.
+    pub(super) silent: usize,
 }
 
 impl Deletion<'_> {
@@ -61,8 +63,7 @@ impl Deletion<'_> {
             }
         }
         let keys: Vec<String> = cleared.iter().map(|c| self.key_of(c.orphan())).collect();
-        let storage = self.storage;
-        let glances: Vec<Glance> = stream::iter(&keys).map(|key| storage.glance(key)).buffered(GLANCES).collect().await;
+        let glances = self.look(&keys).await;
         let mut absent: Vec<Cleared<'_>> = Vec::with_capacity(cleared.len());
         for ((may_go, glance), key) in cleared.into_iter().zip(glances).zip(keys) {
             match glance {
@@ -71,7 +72,7 @@ impl Deletion<'_> {
                 Glance::Unaddressable => self.keep(may_go.orphan(), SkipReason::Unaddressable),
                 Glance::Unknown(why) => {
                     self.keep(may_go.orphan(), SkipReason::Unanswered);
-                    let message = format!("{key:?} could not be looked for, so its record is kept: {why}");
+                    let message = format!("{key:?} could not be looked for, so its record is kept: {}", why.message);
                     self.report.note("head_failed", message, Some(key));
                 }
             }
@@ -91,6 +92,22 @@ impl Deletion<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Looks for each of `keys`, but not for ever: a server that is gone would cost its timeout for each of them.
+    async fn look(&mut self, keys: &[String]) -> Vec<Glance> {
+        let storage = self.storage;
+        let mut glances = Vec::with_capacity(keys.len());
+        let mut answers = stream::iter(keys).map(|key| storage.glance(key)).buffered(GLANCES);
+        while self.silent < GLANCES {
+            let Some(glance) = answers.next().await else { return glances };
+            let gone = matches!(&glance, Glance::Unknown(trouble) if trouble.code == UNREACHABLE);
+            self.silent = if gone { self.silent + 1 } else { 0 };
+            glances.push(glance);
+        }
+        let message = "not asked any more, since the server stopped answering".to_owned();
+        glances.resize(keys.len(), Glance::Unknown(Trouble { code: UNREACHABLE, message }));
+        glances
     }
 
     fn key_of(&self, orphan: &Orphan) -> String {

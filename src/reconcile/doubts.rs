@@ -31,10 +31,7 @@ struct Doubt {
 impl Doubt {
     /// Returns the first key that could be hidden.
     fn first_key(&self) -> &str {
-        match &self.hides {
-            Hides::Key(key) | Hides::Tree(key) => key,
-            Hides::Nothing => "",
-        }
+        self.hides.first_key().unwrap_or_default()
     }
 }
 

@@ -78,6 +78,7 @@ mod tests {
             last_modified: Some(Timestamp::from_micros(5)),
             created_at: None,
             version: b"",
+            damaged: false,
         }
     }
 

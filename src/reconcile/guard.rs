@@ -20,7 +20,8 @@ const FEW: u64 = 10;
 pub(super) struct UserDeletions {
     /// Who.
     pub(super) user: UserId,
-    /// How many records the user had.
+    /// How many records the user has, without those that were made since deletions were last refused: a refused run
+    /// that adds records would else soften the limit for the next one.
     pub(super) records: u64,
     /// How many of them wait for their deletion.
     pub(super) queued: u64,
@@ -81,7 +82,12 @@ impl<'q> Cleared<'q> {
 impl Verdict {
     /// Lets `orphan` through, or not.
     pub(super) fn clear<'q>(&self, orphan: &'q Orphan) -> Option<Cleared<'q>> {
-        self.open.contains(&orphan.user).then_some(Cleared { orphan })
+        self.is_open(orphan.user).then_some(Cleared { orphan })
+    }
+
+    /// Tells whether deletions of `user` are let through.
+    pub(super) fn is_open(&self, user: UserId) -> bool {
+        self.open.contains(&user)
     }
 
     /// Tells whether nothing at all may go.
@@ -132,7 +138,7 @@ fn too_many(whose: &str, queued: u64, records: u64, one_user: bool, limit: Optio
         None if queued > MANY && over(MOST_PERCENT) => {
             Some(format!("{of} would go, more than {MANY} and more than {MOST_PERCENT}%"))
         }
-        None if one_user && records > FEW && queued == records => Some(format!("{of} would go, all of them")),
+        None if one_user && records > FEW && queued >= records => Some(format!("{of} would go, all of them")),
         None => None,
     }
 }
@@ -163,6 +169,7 @@ mod tests {
             (vec![user(1, 200, 100)], None, NO),
             (vec![user(1, 202, 101)], None, NO),
             (vec![user(1, 201, 101)], None, TOO_MANY),
+            (vec![user(1, 11, 12)], None, TOO_MANY),
             (vec![user(1, 100_000, 50_000)], None, NO),
             (vec![user(1, 99, 60), user(2, 99, 60)], None, TOO_MANY),
             (vec![user(1, 10, 10), user(2, 10, 10)], None, NO),

@@ -13,6 +13,7 @@ mod plan;
 
 mod apply;
 mod deletion;
+mod ending;
 mod evidence;
 mod guard;
 mod queue;
@@ -32,5 +33,6 @@ pub use report::{
     Action, Evidence, FindingKind, IndexSide, Observer, Phase, Problem, Progress, Report, Silent, Status, StorageSide,
 };
 pub use request::{MaxDelete, Mode, Request, RequestError};
+pub use scopes::check_users;
 pub use tally::Tally;
 pub use wire::{Answer, RefusalWire, ResultWire};

@@ -42,7 +42,10 @@ impl Reconciler {
             None => self.index.users().await?,
         };
         let one_user = request.user.and_then(|_| users.first().map(|u| u.prefix.clone()));
-        let scopes = Scopes::new(users)?;
+        let mut scopes = Scopes::new(users)?;
+        if policy.deletes {
+            scopes.remember(&self.index.records_when_refused().await?);
+        }
         let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
         let sink: Box<dyn Sink> = match policy.writes {
             true => Box::new(IndexSink::new(self.index.writer()?)),

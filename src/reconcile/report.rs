@@ -31,6 +31,9 @@ pub struct Problem {
 /// How many problems a report carries before it only counts them.
 const MOST_PROBLEMS: usize = 100;
 
+/// The problem that counts the others.
+const MORE_PROBLEMS: &str = "more_problems";
+
 /// The whole result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -77,15 +80,22 @@ impl Report {
         }
         // Memory stays flat, and no problem is passed over in silence.
         self.more_problems += 1;
-        self.problems.truncate(MOST_PROBLEMS);
         let message = format!("and {} more problems", self.more_problems);
-        self.problems.push(Problem { code: "more_problems".to_owned(), message, key: None });
+        match self.problems.iter_mut().rfind(|p| p.code == MORE_PROBLEMS) {
+            Some(count) => count.message = message,
+            None => self.note_always(MORE_PROBLEMS, message),
+        }
+    }
+
+    /// Notes a problem of the run as a whole, which is told however many there are.
+    pub fn note_always(&mut self, code: &str, message: impl Into<String>) {
+        self.problems.push(Problem { code: code.to_owned(), message: message.into(), key: None });
     }
 
     /// Notes the problem that ends the run.
     pub fn fail(&mut self, code: &str, message: impl Into<String>) {
         self.status = Status::Failed;
-        self.note(code, message, None);
+        self.note_always(code, message);
     }
 }
 
@@ -251,5 +261,10 @@ mod tests {
         assert_eq!(report.problems.len(), MOST_PROBLEMS + 1);
         assert_eq!(report.problems.last().unwrap().message, "and 900 more problems");
         assert_eq!(report.status, Status::Successful);
+        report.fail("end", "what ended the run");
+        report.note("code", "one more", None);
+        let last: Vec<&str> = report.problems[MOST_PROBLEMS..].iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(last, ["and 901 more problems", "what ended the run"]);
+        assert_eq!(report.status, Status::Failed);
     }
 }

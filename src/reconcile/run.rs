@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use super::adoption::Adoption;
 use super::apply::{Sink, WriteBatch};
 use super::cursor::RecordCursor;
-use super::deletion::Deletion;
 use super::doubts::{Doubts, Shadow};
 use super::evidence::{self, About, Found, tell_orphan};
 use super::finding::{StaleReason, compare};
-use super::guard::{UserDeletions, judge};
 use super::merge::{Front, front};
 use super::plan::{OrphanPlan, SkipReason, plan_orphan};
 use super::queue::DeletionQueue;
@@ -17,8 +15,8 @@ use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
 use super::request::Policy;
 use super::scopes::{Place, Scopes};
 use super::stop::Stop;
-use crate::index::{Index, NewRecord, Refresh};
-use crate::model::{BadEntry, ObjectFacts, Orphan, Timestamp, UserId};
+use crate::index::{Index, IndexError, NewRecord, Refresh};
+use crate::model::{BadEntry, BadReason, ObjectFacts, Orphan, Timestamp, UserId};
 use crate::storage::{Batch, Doubt, Listing, Step, StorageReader, content_type_of};
 
 /// How many additions and refreshes one transaction has.
@@ -85,7 +83,17 @@ impl Run<'_> {
         for object in batch.objects {
             self.object(object).await?;
         }
-        self.last = last.or(self.last.take());
+        // A storage may end in any number of entries that are no objects: they carry the listing on as well, or all of
+        // them would have to be kept in mind. The odd keys of a page do not: they come before the page itself.
+        let entry = batch.bad.iter().rfind(|e| e.reason != BadReason::Unaddressable);
+        let entry = entry.and_then(|e| e.hides.first_key());
+        match entry.filter(|key| last.as_deref().is_none_or(|last| *key > last)) {
+            Some(key) => {
+                self.pass_records_before(key).await?;
+                self.last = Some(key.to_owned());
+            }
+            None => self.last = last.or(self.last.take()),
+        }
         if self.writes.len() >= WRITES {
             self.flush().await?;
         }
@@ -129,6 +137,7 @@ impl Run<'_> {
             }
         }
         let Some(scope) = self.scopes.current() else { return Ok(()) };
+        scope.walked = true;
         let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
         self.report.tally.objects += 1;
         loop {
@@ -146,6 +155,28 @@ impl Run<'_> {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Takes the records before `key`, to which the listing has come without an object.
+    async fn pass_records_before(&mut self, key: &str) -> Result<(), Stop> {
+        while self.scopes.place(key) == Place::Behind {
+            self.close_scope().await?;
+        }
+        if self.scopes.place(key) != Place::Inside {
+            return Ok(());
+        }
+        let Some(scope) = self.scopes.current() else { return Ok(()) };
+        let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
+        if adopted {
+            return Ok(());
+        }
+        loop {
+            self.cursor.load(user).await?;
+            if front(&key[path_at..], self.cursor.peek_path()) != Front::Record {
+                return Ok(());
+            }
+            self.orphan().await?;
         }
     }
 
@@ -175,7 +206,10 @@ impl Run<'_> {
     /// Judges an object and the record that stands at the cursor.
     fn pair(&mut self, object: ObjectFacts, path_at: usize, user: UserId) {
         let content_type = content_type_of(&object.key);
-        if let Some(record) = self.cursor.peek() {
+        let record = self.cursor.peek();
+        if let Some(damaged) = record.filter(|record| record.damaged) {
+            self.damaged(&IndexError::Damaged(damaged.id));
+        } else if let Some(record) = record {
             let reasons = compare(&object, content_type, &record, self.storage.etag_meaning());
             let (kind, action) = match (&reasons, self.policy.adds) {
                 (None, _) => (FindingKind::Matched, Action::None),
@@ -199,7 +233,10 @@ impl Run<'_> {
 
     /// Takes the record at the cursor, for which there is no object.
     async fn orphan(&mut self) -> Result<(), Stop> {
-        if let (Some(record), Some(scope)) = (self.cursor.peek(), self.scopes.current()) {
+        let record = self.cursor.peek();
+        if let Some(damaged) = record.filter(|record| record.damaged) {
+            self.damaged(&IndexError::Damaged(damaged.id));
+        } else if let (Some(record), Some(scope)) = (record, self.scopes.current()) {
             let key = scope.user.prefix.key_of(record.path);
             match self.doubts.shadow(&key) {
                 Shadow::None => {
@@ -230,8 +267,10 @@ impl Run<'_> {
 
     /// Ends the current scope: the listing is past it, so its remaining records have no object.
     async fn close_scope(&mut self) -> Result<(), Stop> {
-        if let Some(scope) = self.scopes.current().filter(|s| !s.adopted) {
-            let user = scope.user.id;
+        let Some(scope) = self.scopes.current() else { return Ok(()) };
+        scope.walked = true;
+        let user = scope.user.id;
+        if !scope.adopted {
             loop {
                 self.cursor.load(user).await?;
                 if self.cursor.peek_path().is_none() {
@@ -239,10 +278,23 @@ impl Run<'_> {
                 }
                 self.orphan().await?;
             }
-            self.cursor.leave();
+            self.leave_user();
         }
         self.scopes.advance();
         Ok(())
+    }
+
+    /// Leaves the user at whose end the cursor is.
+    fn leave_user(&mut self) {
+        if let Some(record) = self.cursor.blob_path() {
+            self.damaged(&IndexError::BlobPath(record));
+        }
+        self.cursor.leave();
+    }
+
+    /// Tells of a record that nobody can judge; it is left as it is, and the others are judged.
+    fn damaged(&mut self, error: &IndexError) {
+        self.report.note(error.code(), error.to_string(), None);
     }
 
     /// Ends the listing in doubt: what it has not proven absent is counted and left alone.
@@ -268,7 +320,7 @@ impl Run<'_> {
                     self.pass_record();
                     self.cursor.load(user).await?;
                 }
-                self.cursor.leave();
+                self.leave_user();
             }
             self.scopes.advance();
         }
@@ -318,46 +370,5 @@ impl Run<'_> {
             self.sink.write(std::mem::take(&mut self.writes)).await?;
         }
         Ok(())
-    }
-
-    async fn delete(&mut self) -> Result<(), Stop> {
-        let of = |user: &UserId| self.queued.get(user).copied().unwrap_or(0);
-        let users: Vec<UserDeletions> = self
-            .scopes
-            .iter()
-            .map(|s| UserDeletions {
-                user: s.user.id,
-                records: s.records,
-                queued: of(&s.user.id),
-                complete: s.complete,
-            })
-            .collect();
-        let verdict = judge(&users, self.policy.max_delete);
-        self.report.refusal = verdict.refusal.clone();
-        let deletion = Deletion {
-            storage: self.storage,
-            prefixes: self.scopes.iter().map(|s| (s.user.id, s.user.prefix.clone())).collect(),
-            verdict,
-            sink: self.sink.as_mut(),
-            report: &mut self.report,
-            observer: &mut *self.observer,
-        };
-        deletion.run(std::mem::take(&mut self.queue)).await
-    }
-
-    /// Waits for what is under way, and counts what was done.
-    pub(super) async fn close(mut self) -> Report {
-        let settled = self.sink.settle().await;
-        match settled {
-            Ok(written) => {
-                self.report.tally.created = written.created;
-                self.report.tally.updated = written.updated;
-            }
-            Err(error) => self.report.fail(error.code(), error.to_string()),
-        }
-        self.report.tally.users_scanned = self.scopes.iter().count() as u64;
-        self.report.incomplete_users = self.scopes.iter().filter(|s| !s.complete).map(|s| s.user.id).collect();
-        self.report.incomplete_users.sort_unstable();
-        self.report
     }
 }

@@ -1,5 +1,7 @@
 //! Users in the order in which an ordered listing meets them, and where in it a key lies.
 
+use std::collections::HashMap;
+
 use crate::index::{IndexError, User};
 use crate::model::{Hides, UserId};
 
@@ -16,11 +18,28 @@ pub(super) struct Scope {
     pub(super) complete: bool,
     /// Whether this run registered the user, who therefore has no records.
     pub(super) adopted: bool,
+    /// Whether the listing came to the user's part.
+    pub(super) walked: bool,
+    /// How many records the user had when deletions were last refused, if they are since then.
+    pub(super) when_refused: Option<u64>,
 }
 
 impl Scope {
+    /// Returns how many records the limits on deletions are measured against.
+    pub(super) fn records_to_judge(&self) -> u64 {
+        self.when_refused.map_or(self.records, |before| before.min(self.records))
+    }
+
     fn of(user: User, adopted: bool) -> Self {
-        Self { start: user.prefix.scope(), user, records: 0, complete: true, adopted }
+        Self {
+            start: user.prefix.scope(),
+            user,
+            records: 0,
+            complete: true,
+            adopted,
+            walked: false,
+            when_refused: None,
+        }
     }
 }
 
@@ -33,6 +52,14 @@ pub(super) enum Place {
     Outside,
     /// Behind the current scope, which is thereby at its end.
     Behind,
+}
+
+/// Checks that no prefix of `users` lies within another one.
+///
+/// # Errors
+/// Names two that do.
+pub fn check_users(users: Vec<User>) -> Result<(), IndexError> {
+    Scopes::new(users).map(drop)
 }
 
 /// The scopes of a run.
@@ -56,6 +83,13 @@ impl Scopes {
             });
         }
         Ok(Self { scopes, at: 0 })
+    }
+
+    /// Takes in how many records users had when deletions were last refused.
+    pub(super) fn remember(&mut self, when_refused: &HashMap<UserId, u64>) {
+        for scope in &mut self.scopes {
+            scope.when_refused = when_refused.get(&scope.user.id).copied();
+        }
     }
 
     /// Returns whose records are to be read, in order.

@@ -4,6 +4,7 @@
 //! is remembered, and an order that is broken ends the listing, because a merge with it would lie.
 
 use std::fmt;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -77,11 +78,12 @@ pub struct Listing {
     items: futures::stream::ReadyChunks<BoxStream<'static, Result<ObjectMeta, Error>>>,
     last: Option<String>,
     doubt: Option<Doubt>,
+    hidden: Arc<[String]>,
 }
 
 impl Listing {
-    pub(super) fn new(items: BoxStream<'static, Result<ObjectMeta, Error>>) -> Self {
-        Self { items: items.ready_chunks(BATCH), last: None, doubt: None }
+    pub(super) fn new(items: BoxStream<'static, Result<ObjectMeta, Error>>, hidden: Arc<[String]>) -> Self {
+        Self { items: items.ready_chunks(BATCH), last: None, doubt: None, hidden }
     }
 
     /// Waits for the next step. After `Complete` or `Incomplete` it keeps saying the same.
@@ -109,7 +111,7 @@ impl Listing {
                         self.doubt = Some(Doubt::OutOfOrder { last: last.to_owned(), next: key });
                         break;
                     }
-                    if !is_reserved(&key) {
+                    if !is_reserved(&key) && !self.hidden.contains(&key) {
                         batch.objects.push(ObjectFacts {
                             key,
                             size: meta.size,

@@ -14,4 +14,4 @@ pub use listing::{Batch, Doubt, Listing, Step};
 pub use local::LocalDisk;
 pub use open::{OpenError, Storage, open};
 pub use reader::{Glance, StorageReader};
-pub use trouble::Trouble;
+pub use trouble::{Trouble, UNREACHABLE};

@@ -22,6 +22,7 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
     disk: Option<LocalDisk>,
+    hidden: Arc<[String]>,
 }
 
 impl Storage {
@@ -30,7 +31,7 @@ impl Storage {
     /// Its listing has to be ordered by the bytes of the keys (ordinary S3, GCS and memory are); one that is not is
     /// noticed and ends as an incomplete listing. For a local directory use [`Storage::local`].
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, etag: EtagMeaning::Content, disk: None }
+        Self { store, etag: EtagMeaning::Content, disk: None, hidden: Arc::default() }
     }
 
     /// Opens a local directory through [`LocalDisk`].
@@ -48,7 +49,7 @@ impl Storage {
             Err(e) => return Err(OpenError::RootUnreadable(shown, e.to_string())),
         }
         let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
-        Ok(Self { store: Arc::new(disk.clone()), etag: EtagMeaning::Place, disk: Some(disk) })
+        Ok(Self { store: Arc::new(disk.clone()), etag: EtagMeaning::Place, disk: Some(disk), hidden: Arc::default() })
     }
 
     /// Says what a different entity tag means on this storage.
@@ -58,9 +59,23 @@ impl Storage {
         self
     }
 
+    /// Leaves those of `files` that lie within a storage on the local disk out of its listings: an index that lies among
+    /// the files that it is about would else never come to rest.
+    #[must_use]
+    pub fn without_files(mut self, files: &[PathBuf]) -> Self {
+        let Some(root) = self.root() else { return self };
+        let real = |file: &PathBuf| {
+            let parent = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+            Some(std::fs::canonicalize(parent).ok()?.join(file.file_name()?))
+        };
+        let key = |file: PathBuf| Some(file.strip_prefix(root).ok()?.to_str()?.to_owned());
+        self.hidden = files.iter().filter_map(real).filter_map(key).collect();
+        self
+    }
+
     /// Returns a handle that can only read.
     pub fn reader(&self) -> StorageReader {
-        StorageReader::new(Arc::clone(&self.store), self.etag, self.disk.clone())
+        StorageReader::new(Arc::clone(&self.store), self.etag, self.disk.clone(), Arc::clone(&self.hidden))
     }
 
     /// Returns the directory of a storage on the local disk.

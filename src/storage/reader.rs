@@ -17,6 +17,7 @@ pub struct StorageReader {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
     disk: Option<LocalDisk>,
+    hidden: Arc<[String]>,
 }
 
 /// What one look at one key says.
@@ -29,12 +30,17 @@ pub enum Glance {
     /// The storage cannot be asked: no listing could name such a key either.
     Unaddressable,
     /// The storage did not say.
-    Unknown(String),
+    Unknown(Trouble),
 }
 
 impl StorageReader {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, etag: EtagMeaning, disk: Option<LocalDisk>) -> Self {
-        Self { store, etag, disk }
+    pub(super) fn new(
+        store: Arc<dyn ObjectStore>,
+        etag: EtagMeaning,
+        disk: Option<LocalDisk>,
+        hidden: Arc<[String]>,
+    ) -> Self {
+        Self { store, etag, disk, hidden }
     }
 
     /// Returns what a different entity tag says on this storage.
@@ -45,9 +51,10 @@ impl StorageReader {
     /// Starts the ordered listing of the whole storage, or of one prefix.
     pub fn listing(&self, scope: Option<&Prefix>) -> Listing {
         let prefix = scope.filter(|p| !p.is_whole_storage()).map(|p| Path::parse(p.as_str()));
+        let hidden = Arc::clone(&self.hidden);
         match prefix.transpose() {
-            Ok(prefix) => Listing::new(self.store.list(prefix.as_ref())),
-            Err(e) => Listing::new(Box::pin(futures::stream::iter([Err(Error::from(e))]))),
+            Ok(prefix) => Listing::new(self.store.list(prefix.as_ref()), hidden),
+            Err(e) => Listing::new(Box::pin(futures::stream::iter([Err(Error::from(e))])), hidden),
         }
     }
 
@@ -73,7 +80,7 @@ impl StorageReader {
         match self.store.head(&path).await {
             Ok(_) => Glance::Present,
             Err(Error::NotFound { .. }) => Glance::Absent,
-            Err(e) => Glance::Unknown(trouble_of(&e).message),
+            Err(e) => Glance::Unknown(trouble_of(&e)),
         }
     }
 }

@@ -142,7 +142,7 @@ impl HttpService for Editor {
         let Ok(text) = std::str::from_utf8(&body) else {
             return Ok(HttpResponse::from_parts(head, HttpResponseBody::from(body)));
         };
-        let (edited, aside) = edit(text);
+        let (edited, aside) = edit(text, is_one_level);
         // One level is asked for to see folders; its odd keys are told by the listing of all.
         if !is_one_level {
             self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).extend(aside);
@@ -153,9 +153,9 @@ impl HttpService for Editor {
     }
 }
 
-/// Leaves out of a list answer what is no object. Returns the new text, unless nothing had to be left out, and the keys
-/// that no path can hold.
-fn edit(text: &str) -> (Option<String>, Vec<String>) {
+/// Leaves out of a list answer what is no object, and of one level, which is asked for to see its folders, the objects
+/// too: there may be millions. Returns the new text, unless nothing had to be left out, and the keys that no path can hold.
+fn edit(text: &str, one_level: bool) -> (Option<String>, Vec<String>) {
     let (mut edited, mut aside) = (None::<String>, Vec::new());
     let (mut copied, mut from) = (0, 0);
     let addressable = |key: &str| Path::parse(key).is_ok_and(|path| path.as_ref() == key);
@@ -170,6 +170,7 @@ fn edit(text: &str) -> (Option<String>, Vec<String>) {
                     aside.push(key);
                 }
             }
+            (Some(_), _) if one_level => {}
             (None, Some(folder)) if !addressable(folder.strip_suffix('/').unwrap_or(&folder)) || folder == "/" => {}
             _ => continue,
         }
@@ -245,22 +246,23 @@ mod tests {
     fn markers_are_left_out_and_odd_keys_are_set_aside() {
         let text =
             page(&[("a", 1), ("dir/", 0), ("full/", 3), ("x//y", 1), ("x&#xA;y", 1), ("z&amp;", 1), ("/lead", 1)]);
-        let (edited, aside) = edit(&text);
+        let (edited, aside) = edit(&text, false);
         assert_eq!(edited.unwrap(), page(&[("a", 1), ("z&amp;", 1)]));
         assert_eq!(aside, ["full/", "x//y", "x\ny", "/lead"]);
     }
 
     #[test]
     fn an_ordinary_page_is_not_touched() {
-        assert_eq!(edit(&page(&[("a", 1), ("b/c#1", 0), ("%2F", 0), ("é", 0)])), (None, Vec::new()));
-        assert_eq!(edit(&page(&[])), (None, Vec::new()));
+        assert_eq!(edit(&page(&[("a", 1), ("b/c#1", 0), ("%2F", 0), ("é", 0)]), false), (None, Vec::new()));
+        assert_eq!(edit(&page(&[]), false), (None, Vec::new()));
+        assert_eq!(edit(&page(&[("a", 1), ("b", 0)]), true), (Some(page(&[])), Vec::new()));
     }
 
     #[test]
     fn folders_that_no_path_can_hold_are_left_out() {
         let folder = |name: &str| format!("<CommonPrefixes><Prefix>{name}/</Prefix></CommonPrefixes>");
         let text = [folder("a"), folder(""), folder("b&#10;"), folder("é")].concat();
-        assert_eq!(edit(&text), (Some([folder("a"), folder("é")].concat()), Vec::new()));
+        assert_eq!(edit(&text, true), (Some([folder("a"), folder("é")].concat()), Vec::new()));
     }
 
     #[test]

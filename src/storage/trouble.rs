@@ -13,6 +13,9 @@ pub struct Trouble {
     pub message: String,
 }
 
+/// The word for a server that cannot be reached.
+pub const UNREACHABLE: &str = "storage_unreachable";
+
 /// Words in an answer of an S3 server, what they mean, and how to mend it.
 const ANSWERS: &[(&str, &str, &str)] = &[
     (
@@ -30,11 +33,7 @@ const ANSWERS: &[(&str, &str, &str)] = &[
         "the server wants credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     ),
     ("instance credentials", "storage_refused", "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-    (
-        "error sending request",
-        "storage_unreachable",
-        "the server cannot be reached; check AWS_ENDPOINT_URL and the network",
-    ),
+    ("error sending request", UNREACHABLE, "the server cannot be reached; check AWS_ENDPOINT_URL and the network"),
 ];
 
 /// Says what went wrong in `error`, in one line.

@@ -64,6 +64,50 @@ fn prefixes_that_another_program_nested_are_2() {
     let playground = small();
     playground.sql("INSERT INTO users (id, name, prefix) VALUES (5, 'evil', '1/deep')");
     playground.rebuild(&["--mode", "sync"]).ends(2).complains(&["1/deep", "nest"]);
+    // The asker's mistake comes before the missing storage.
+    playground.rebuild(&["--storage", "/no/such/place"]).ends(2).complains(&["1/deep", "nest"]);
+    playground.rebuild(&["--storage", "/no/such/place", "--database", "mysql://x"]).ends(2).complains(&["mysql"]);
+}
+
+#[test]
+fn one_damaged_row_does_not_lock_the_others_out() {
+    let playground = small();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.write("2/a", "x");
+    playground.write("1/c", "x");
+    playground.write("1/d", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sql("UPDATE stored_files SET etag = CAST(x'ff' AS TEXT), size = 5 WHERE path = 'c'");
+    playground.sql("UPDATE stored_files SET path = CAST(path AS BLOB) WHERE path = 'd'");
+    playground.write("2/b", "x");
+    let ran = playground.rebuild(&["--mode", "full", "--force"]).ends(4);
+    assert_eq!(ran.json()["status"], "SUCCESSFUL");
+    let result = ran.result();
+    // The file of the BLOB gets a record that can be read; the two damaged ones are told and left alone.
+    assert_eq!((&result["records_created"], &result["records_updated"]), (&json!(2), &json!(0)), "{ran:?}");
+    assert!(ran.err.contains("is damaged") && ran.err.contains("CAST(path AS TEXT)"), "{ran:?}");
+    assert_eq!(result["errors"].as_array().unwrap().len(), 2);
+    assert_eq!(playground.paths(), ["1/a", "1/c", "1/d", "1/d", "2/a", "2/b"]);
+
+    playground.sql("INSERT INTO users (id, name, prefix) VALUES (7, 'odd', '/x//y')");
+    let ran = playground.rebuild(&[]).ends(4);
+    assert!(ran.err.contains("\"odd\"") && ran.err.contains("/x//y"), "{ran:?}");
+    playground.rebuild(&["--user-id", "2"]).ends(0);
+    assert!(playground.run(&["user", "list"]).ends(0).out.contains("/x//y"));
+    playground.run(&["user", "remove", "odd"]).ends(0);
+    playground.sql(
+        "INSERT INTO share_links (stored_file_id, token, is_active, expires_at) \
+                    SELECT id, 't', 1, CAST(x'fe' AS TEXT) FROM stored_files WHERE path = 'a' AND user_id = 1",
+    );
+    assert!(playground.run(&["share", "list"]).ends(0).out.contains("1"));
+}
+
+#[test]
+fn a_report_that_is_another_name_of_an_object_is_2() {
+    let playground = small();
+    std::fs::hard_link(playground.path("files/1/a"), playground.path("r.ndjson")).unwrap();
+    playground.rebuild(&["--report", "r.ndjson"]).ends(2).complains(&["hard link", "another file"]);
+    assert_eq!(std::fs::read_to_string(playground.path("files/1/a")).unwrap(), "x");
 }
 
 #[test]
@@ -122,7 +166,14 @@ fn databases_that_are_not_ours_newer_broken_or_read_only_are_4() {
         &["not a SQLite database"],
     );
     std::fs::create_dir(playground.path("dir.sqlite3")).unwrap();
-    refuses(&playground, &format!("sqlite://{}", playground.path("dir.sqlite3").display()), &["cannot be opened"]);
+    refuses(&playground, &format!("sqlite://{}", playground.path("dir.sqlite3").display()), &["is a directory"]);
+
+    crate::support::playground::block_on(async {
+        let wide = crate::support::database::open(&playground.path("wide.sqlite3")).await;
+        crate::support::database::execute(&wide, "PRAGMA encoding = 'UTF-16'; CREATE TABLE t (id); DROP TABLE t").await;
+    });
+    let wide = format!("sqlite://{}", playground.path("wide.sqlite3").display());
+    refuses(&playground, &wide, &["UTF-16le", "not as UTF-8", "make a new one"]);
 
     playground.sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_future', 0)");
     refuses(&playground, &url, &["newer", "m29991231_000001_future"]);

@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod laws;
 mod layers;
+mod limits;
 mod listing;
 mod races;
 mod readme;

@@ -220,7 +220,7 @@ async fn build(world: &World, backend: &Backend, index: &Index, db: &DatabaseCon
             Link::Active => (1, *random.pick(&["NULL", "'2999-01-01T00:00:00+00:00'"])),
             Link::Expired => (1, "'2020-01-01T00:00:00+00:00'"),
             Link::Revoked => (0, "NULL"),
-            Link::Garbled => (1, "'next tuesday'"),
+            Link::Garbled => (1, *random.pick(&["'next tuesday'", "'3000'", "'12:00'", "'1600000000'", "x'00ff'"])),
         };
         let link = format!(
             "INSERT INTO share_links (stored_file_id, token, is_active, expires_at) \

@@ -13,6 +13,7 @@ pub(crate) struct Model {
     #[sea_orm(unique)]
     pub(crate) prefix: String,
     pub(crate) created_at: DateTimeUtc,
+    pub(crate) records_when_refused: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

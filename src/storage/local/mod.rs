@@ -119,11 +119,16 @@ impl LocalDisk {
         let mut path = self.root.clone();
         for segment in location.as_ref().split('/') {
             path.push(segment);
-            if fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink()) {
-                let inside = fs::canonicalize(&path).is_ok_and(|real| real.starts_with(&self.root));
-                if !inside {
-                    return Err(failed(&path, std::io::Error::other("a link on the way cannot be followed")));
+            match fs::symlink_metadata(&path) {
+                Ok(m) if m.is_symlink() => {
+                    let inside = fs::canonicalize(&path).is_ok_and(|real| real.starts_with(&self.root));
+                    if !inside {
+                        return Err(failed(&path, std::io::Error::other("a link on the way cannot be followed")));
+                    }
                 }
+                Ok(_) => {}
+                Err(e) if links::is_absent(&e, &path) => break,
+                Err(e) => return Err(failed(&path, std::io::Error::other(e.to_string()))),
             }
         }
         // A root that went away (an unmounted disk) says nothing about its files.

@@ -174,8 +174,11 @@ impl Walk {
         let at_root = key.is_empty();
         match Level::read(&self.root, path, key.clone()) {
             Ok(mut level) => {
-                if let Some(error) = level.failed.take() {
-                    self.push(Segment::Bad(unreadable(&error, &key)), 1)?;
+                match level.failed.take() {
+                    // Half of the root is as good as none of it.
+                    Some(error) if at_root => return self.push(Segment::Failed(failed(&self.root, error)), 1),
+                    Some(error) => self.push(Segment::Bad(unreadable(&error, &key)), 1)?,
+                    None => {}
                 }
                 open.push(Frame { level, page: Arc::default(), at: 0 });
                 Some(())
