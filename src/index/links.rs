@@ -106,8 +106,8 @@ impl Index {
     /// When the index cannot be read.
     pub async fn links(&self) -> Result<Vec<ShareLink>, IndexError> {
         let query = format!(
-            "SELECT share_links.id, CAST(token AS TEXT), user_id, CAST(path AS TEXT), stored_file_id, ({ACTIVE}), \
-                    CAST(expires_at AS TEXT), CAST(share_links.created_at AS TEXT) \
+            "SELECT share_links.id, CAST(token AS BLOB), user_id, CAST(path AS BLOB), stored_file_id, ({ACTIVE}), \
+                    CAST(expires_at AS BLOB), CAST(share_links.created_at AS BLOB) \
              FROM share_links JOIN stored_files ON stored_files.id = stored_file_id ORDER BY user_id, path, share_links.id"
         );
         let values = [unix_seconds(clock::now()).into()];
@@ -116,16 +116,16 @@ impl Index {
             .map(|row| {
                 Ok(ShareLink {
                     id: row.try_get_by_index(0)?,
-                    token: row.try_get_by_index(1)?,
+                    token: text(row, 1)?.unwrap_or_default(),
                     user_id: row.try_get_by_index(2)?,
-                    path: row.try_get_by_index(3)?,
+                    path: text(row, 3)?.unwrap_or_default(),
                     stored_file_id: row.try_get_by_index(4)?,
                     is_active: row.try_get_by_index(5)?,
-                    expires_at: row.try_get_by_index(6)?,
-                    created_at: row.try_get_by_index(7)?,
+                    expires_at: text(row, 6)?,
+                    created_at: text(row, 7)?.unwrap_or_default(),
                 })
             })
-            .collect::<Result<_, sea_orm::DbErr>>()
+            .collect::<Result<_, DbErr>>()
             .map_err(IndexError::Read)
     }
 
@@ -142,4 +142,10 @@ impl Index {
             .map_err(IndexError::Write)?;
         if ended.rows_affected == 0 { Err(IndexError::UnknownLink(token.to_owned())) } else { Ok(()) }
     }
+}
+
+/// Reads bytes as text, whatever they are: a listing is for people, and one odd row must not hide the others.
+fn text(row: &QueryResult, column: usize) -> Result<Option<String>, DbErr> {
+    let bytes: Option<Vec<u8>> = row.try_get_by_index(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

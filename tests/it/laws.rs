@@ -6,7 +6,6 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use serde_json::json;
 use storm_index::index::{Access, Index, NewLink, NewUser};
 use storm_index::reconcile::{
     Evidence, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
