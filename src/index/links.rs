@@ -1,7 +1,8 @@
 //! Share links: what people made, and therefore what a rebuild never loses.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryResult,
+    QuerySelect as _,
 };
 use serde::Serialize;
 
