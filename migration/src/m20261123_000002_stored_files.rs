@@ -16,13 +16,27 @@ impl MigrationTrait for Migration {
                 .default(Expr::current_timestamp())
                 .to_owned()
         };
+        // PostgreSQL orders text by a language unless it is told not to. It also checks a foreign key row by row, which
+        // takes as long as loading the rows: there the users of a batch are checked at once, when it is written.
+        let is_postgres = manager.get_database_backend() == sea_orm_migration::sea_orm::DbBackend::Postgres;
+        let bytewise = if is_postgres { "COLLATE \"C\"" } else { "" };
+        let mut users = ForeignKey::create();
+        users
+            .name("stored_files_user_id")
+            .from(Alias::new("stored_files"), Alias::new("user_id"))
+            .to(Alias::new("users"), Alias::new("id"))
+            .on_delete(ForeignKeyAction::Restrict);
+        let mut table = Table::create();
+        if !is_postgres {
+            table.foreign_key(&mut users);
+        }
         manager
             .create_table(
-                Table::create()
+                table
                     .table(Alias::new("stored_files"))
                     .col(column("id").big_integer().not_null().auto_increment().primary_key())
                     .col(column("user_id").big_integer().not_null())
-                    .col(column("path").text().not_null())
+                    .col(column("path").text().not_null().extra(bytewise))
                     .col(column("name").text().not_null().default(""))
                     .col(column("parent_path").text().not_null().default(""))
                     .col(column("size").big_integer())
@@ -31,13 +45,6 @@ impl MigrationTrait for Migration {
                     .col(column("last_modified").timestamp_with_time_zone())
                     .col(time("created_at"))
                     .col(time("updated_at"))
-                    .foreign_key(
-                        ForeignKey::create()
-                            .name("stored_files_user_id")
-                            .from(Alias::new("stored_files"), Alias::new("user_id"))
-                            .to(Alias::new("users"), Alias::new("id"))
-                            .on_delete(ForeignKeyAction::Restrict),
-                    )
                     .to_owned(),
             )
             .await?;

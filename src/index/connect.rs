@@ -1,12 +1,13 @@
-//! Database URL -> connections: one writer, several readers, each transaction short.
+//! Database URL -> connections.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, Statement, Value};
+use sea_orm::DatabaseConnection;
 
+use super::dialect::{Dialect, postgres, sqlite};
 use super::error::IndexError;
-use super::schema::{self, MigrationState, Standing};
+use super::schema::MigrationState;
 
 /// What the index is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,81 +27,54 @@ pub struct Index {
     files: Vec<PathBuf>,
 }
 
-/// How long another program's lock is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many connections read at a time.
-const READERS: u32 = 3;
-
-/// Makes a statement with positional values.
-pub(super) fn sql(text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
-    Statement::from_sql_and_values(DbBackend::Sqlite, text, values)
+/// What opening comes to.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) reader: DatabaseConnection,
+    pub(super) writer: Option<DatabaseConnection>,
+    pub(super) files: Vec<PathBuf>,
 }
 
-/// How a connection to SQLite is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Write,
-    Read,
-    /// For a file on a medium where not even SQLite's own side files can be made.
-    Immutable,
-}
+/// How long another program's lock, or a server, is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many connections read at a time when nobody says otherwise.
+pub const READERS: u32 = 3;
 
 impl Index {
     /// Opens the index at `url`, making and migrating it where that is needed and possible.
     ///
-    /// `sqlite://path`, with `?mode=ro` for one that must not be written, or `sqlite::memory:`.
+    /// `sqlite://path`, with `?mode=ro` for one that must not be written, or `sqlite::memory:`;
+    /// `postgres://user@host/database`, with `?sslmode=verify-full&sslrootcert=FILE` and the like for TLS.
     ///
     /// # Errors
     /// When the URL is wrong, the database belongs to another program or a newer version, or cannot be opened.
     pub async fn open(url: &str, access: Access) -> Result<Self, IndexError> {
-        let file = SqliteFile::parse(url)?;
-        match file {
-            SqliteFile::Memory => {
-                let only = empty(url).await?;
-                Ok(Self { reader: only.clone(), writer: Some(only), files: Vec::new() })
-            }
-            SqliteFile::At { path, .. } if Path::new(&path).is_dir() => {
-                Err(IndexError::IsDirectory { url: url.to_owned() })
-            }
-            SqliteFile::At { path, read_only } => {
-                let files = side_files(&path);
-                if access == Access::Write && read_only {
-                    return Err(IndexError::ReadOnly);
-                }
-                if access == Access::Read {
-                    if !read_only && !exists(&path) {
-                        return Ok(Self { reader: empty(url).await?, writer: None, files });
-                    }
-                    let reader = connect_reading(url, &path).await?;
-                    match schema::standing(&reader, url).await? {
-                        Standing::Current => return Ok(Self { reader, writer: None, files }),
-                        Standing::Behind if read_only => return Err(IndexError::Older { url: url.to_owned() }),
-                        Standing::Behind => {}
-                    }
-                    // Closed before the writer comes: it would not see the new schema.
-                    let _ = reader.close().await;
-                }
-                make_directory(url, &path)?;
-                let writer = connect(url, &path, Mode::Write, 1).await?;
-                schema::migrate(&writer, url).await?;
-                let reader = connect(url, &path, Mode::Read, READERS).await?;
-                let writer = match access {
-                    Access::Write => Some(writer),
-                    Access::Read => {
-                        let _ = writer.close().await;
-                        None
-                    }
-                };
-                Ok(Self { reader, writer, files })
-            }
-        }
+        Self::open_with(url, access, READERS).await
+    }
+
+    /// As [`Index::open`], with up to `readers` connections that read beside those that write.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_with(url: &str, access: Access, readers: u32) -> Result<Self, IndexError> {
+        let opened = match dialect_of(url)? {
+            Dialect::Sqlite => sqlite::open(url, access, readers.max(1)).await?,
+            Dialect::Postgres => postgres::open(url, access, readers.max(1)).await?,
+        };
+        let Opened { reader, writer, files } = opened;
+        Ok(Self { reader, writer, files })
     }
 
     /// Returns the files that the database consists of or may make: should they lie within a storage, they are no objects
     /// of it.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// Returns the longest path, in bytes, that a record can have.
+    pub fn longest_path(&self) -> usize {
+        Dialect::of(&self.reader).words().longest_path
     }
 
     /// Returns the connection that writes.
@@ -116,15 +90,9 @@ impl Index {
     /// # Errors
     /// As [`Index::open`].
     pub async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexError> {
-        match SqliteFile::parse(url)? {
-            SqliteFile::At { path, .. } if exists(&path) => {
-                let reader = connect_reading(url, &path).await?;
-                schema::steps(&reader, url).await
-            }
-            _ => {
-                let nothing = connect(url, "sqlite::memory:", Mode::Write, 1).await?;
-                schema::steps(&nothing, url).await
-            }
+        match dialect_of(url)? {
+            Dialect::Sqlite => sqlite::migrations(url).await,
+            Dialect::Postgres => postgres::migrations(url).await,
         }
     }
 
@@ -138,147 +106,14 @@ impl Index {
     }
 }
 
-/// Where a SQLite URL leads.
-#[derive(Debug, PartialEq, Eq)]
-enum SqliteFile {
-    Memory,
-    At { path: String, read_only: bool },
-}
-
-impl SqliteFile {
-    fn parse(url: &str) -> Result<Self, IndexError> {
-        let bad = |why: &str| IndexError::BadUrl { url: url.to_owned(), why: why.to_owned() };
-        let rest = url
-            .strip_prefix("sqlite://")
-            .or_else(|| url.strip_prefix("sqlite:"))
-            .ok_or_else(|| bad("unknown kind of database; use sqlite://path/to/index.sqlite3"))?;
-        let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut read_only = false;
-        for option in options.split('&').filter(|o| !o.is_empty()) {
-            match option {
-                "mode=ro" => read_only = true,
-                "mode=rw" | "mode=rwc" => read_only = false,
-                "mode=memory" if path.is_empty() => return Ok(Self::Memory),
-                _ => return Err(bad(&format!("unknown option {option:?}; mode=ro and mode=rwc are known"))),
-            }
-        }
-        if path == ":memory:" {
-            return Ok(Self::Memory);
-        }
-        if path.is_empty() || path.ends_with('/') {
-            return Err(bad("name a file: sqlite://path/to/index.sqlite3"));
-        }
-        Ok(Self::At { path: path.to_owned(), read_only })
-    }
-}
-
-/// An empty file is what SQLite itself makes of a name before the first write.
-fn exists(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.is_dir() || m.len() > 0)
-}
-
-/// Names the file of a database and those that SQLite makes beside it.
-fn side_files(path: &str) -> Vec<PathBuf> {
-    ["", "-wal", "-shm", "-journal"].iter().map(|end| PathBuf::from(format!("{path}{end}"))).collect()
-}
-
-/// Makes an index without a file.
-async fn empty(url: &str) -> Result<DatabaseConnection, IndexError> {
-    let only = connect(url, "sqlite::memory:", Mode::Write, 1).await?;
-    schema::migrate(&only, url).await?;
-    Ok(only)
-}
-
-fn make_directory(url: &str, path: &str) -> Result<(), IndexError> {
-    match Path::new(path).parent().filter(|p| !p.as_os_str().is_empty()) {
-        Some(parent) => {
-            std::fs::create_dir_all(parent).map_err(|source| IndexError::Directory { url: url.to_owned(), source })
-        }
-        None => Ok(()),
-    }
-}
-
-/// Opens for reading; a medium that cannot hold SQLite's side files is read as it lies there, if no other program can
-/// have left something in them.
-async fn connect_reading(url: &str, path: &str) -> Result<DatabaseConnection, IndexError> {
-    let usual = match connect(url, path, Mode::Read, READERS).await {
-        // Opening is lazy about the side files: the first query tells.
-        Ok(db) => match schema::standing(&db, url).await {
-            Err(IndexError::Open { source, .. }) if is_no_place_for_side_files(&source) => Err(source),
-            Err(other) => return Err(other),
-            Ok(_) => Ok(db),
-        },
-        Err(IndexError::Open { source, .. }) if is_no_place_for_side_files(&source) => Err(source),
-        Err(other) => return Err(other),
-    };
-    match usual {
-        Ok(db) => Ok(db),
-        Err(source) => {
-            let log = format!("{path}-wal");
-            if std::fs::metadata(log).is_ok_and(|m| m.len() > 0) {
-                return Err(IndexError::Open { url: url.to_owned(), source });
-            }
-            connect(url, path, Mode::Immutable, READERS).await
-        }
-    }
-}
-
-fn is_no_place_for_side_files(error: &DbErr) -> bool {
-    let text = error.to_string();
-    ["unable to open database file", "readonly database"].iter().any(|said| text.contains(said))
-}
-
-async fn connect(url: &str, path: &str, mode: Mode, connections: u32) -> Result<DatabaseConnection, IndexError> {
-    let memory = path == "sqlite::memory:";
-    // The path goes past the URL parser, which would take `%` and `?` in it for its own.
-    let file = path.to_owned();
-    let mut options = ConnectOptions::new("sqlite::memory:");
-    options
-        .max_connections(connections)
-        .min_connections(u32::from(memory))
-        .acquire_timeout(PATIENCE * 3)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |sqlite| {
-            let sqlite = if memory { sqlite } else { sqlite.filename(&file).in_memory(false).shared_cache(false) };
-            let sqlite = sqlite
-                .busy_timeout(PATIENCE)
-                .foreign_keys(true)
-                // Reads go through the file once; writes come back to the inner pages of two trees.
-                .pragma("cache_size", if mode == Mode::Write { "-16384" } else { "-4096" })
-                .pragma("temp_store", "MEMORY");
-            match mode {
-                Mode::Write => {
-                    sqlite.create_if_missing(true).pragma("journal_mode", "WAL").pragma("synchronous", "NORMAL")
-                }
-                Mode::Read => sqlite.read_only(true),
-                Mode::Immutable => sqlite.read_only(true).immutable(true),
-            }
-        });
-    if memory {
-        // The database lives as long as its only connection does.
-        options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
-    }
-    Database::connect(options).await.map_err(|source| IndexError::Open { url: url.to_owned(), source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_parsed_or_refused_with_a_mend() {
-        let at = |path: &str, read_only| SqliteFile::At { path: path.into(), read_only };
-        for (url, want) in [
-            ("sqlite://data/index.sqlite3", at("data/index.sqlite3", false)),
-            ("sqlite:///srv/i.db?mode=ro", at("/srv/i.db", true)),
-            ("sqlite:i.db?mode=rwc", at("i.db", false)),
-            ("sqlite::memory:", SqliteFile::Memory),
-            ("sqlite://:memory:", SqliteFile::Memory),
-        ] {
-            assert_eq!(SqliteFile::parse(url).unwrap(), want, "{url}");
-        }
-        for url in ["mysql://x", "sqlite://", "sqlite://dir/", "sqlite://x?nonsense=1", "index.sqlite3", ""] {
-            assert!(SqliteFile::parse(url).unwrap_err().is_usage(), "{url}");
-        }
+fn dialect_of(url: &str) -> Result<Dialect, IndexError> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Dialect::Sqlite),
+        Some("postgres" | "postgresql") => Ok(Dialect::Postgres),
+        _ => Err(IndexError::BadUrl {
+            url: url.to_owned(),
+            why: "unknown kind of database; use sqlite://path/to/index.sqlite3 or postgres://user@host/database"
+                .to_owned(),
+        }),
     }
 }

@@ -1,16 +1,17 @@
 //! Deleting records so that no active share link is ever lost: lock and look in one statement, delete in the next.
 //!
-//! The transaction has the write lock from its start, so nobody can make a link between the look and the delete; and the
-//! foreign key refuses to let a record go that has one.
+//! On SQLite the transaction has the write lock from its start. On PostgreSQL the first statement locks the records, which
+//! keeps new links out, and the second one the links that are there, which keeps them as they are; had one statement
+//! looked and deleted, it would have looked at what was there before it waited for its locks. And the foreign key
+//! refuses to let a record go that has a link.
 
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::ConnectionTrait;
 
-use super::connect::sql;
+use super::dialect::{Dialect, sql};
 use super::error::IndexError;
-use super::links::ACTIVE;
-use super::packed::packed_row;
+use super::retry::{Patience, unconfirmed};
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
 use crate::model::{RecordId, Timestamp, UserId};
@@ -44,10 +45,21 @@ impl Writer {
     /// # Errors
     /// When the database does; then nothing of the batch is deleted.
     pub async fn delete(&self, candidates: &[Candidate<'_>]) -> Result<Vec<Fate>, IndexError> {
+        let mut patience = Patience::default();
+        loop {
+            match self.delete_once(candidates).await {
+                Err(error) if patience.again(&error).await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn delete_once(&self, candidates: &[Candidate<'_>]) -> Result<Vec<Fate>, IndexError> {
         let transaction = self.begin().await?;
+        let words = Dialect::of(&transaction).words();
         let ids = json(candidates.iter().map(|c| c.id));
         let now = versions_now(&transaction, &ids).await?;
-        let linked = linked_ids(&transaction, &ids, clock::now()).await.map_err(IndexError::Write)?;
+        let linked = linked_ids(&transaction, &ids, clock::now(), words.lock).await.map_err(IndexError::Write)?;
         let fates: Vec<Fate> = candidates
             .iter()
             .map(|c| match now.get(&c.id) {
@@ -60,12 +72,15 @@ impl Writer {
             .collect();
         let doomed = json(candidates.iter().zip(&fates).filter(|(_, f)| **f == Fate::Deleted).map(|(c, _)| c.id));
         for statement in [
-            "DELETE FROM share_links WHERE stored_file_id IN (SELECT value FROM json_each(?))",
-            "DELETE FROM stored_files WHERE id IN (SELECT value FROM json_each(?))",
+            format!("DELETE FROM share_links WHERE stored_file_id IN {}", words.ids),
+            format!("DELETE FROM stored_files WHERE id IN {}", words.ids),
         ] {
-            transaction.execute_raw(sql(statement, [doomed.as_str().into()])).await.map_err(IndexError::Write)?;
+            transaction
+                .execute_raw(sql(&transaction, &statement, [doomed.as_str().into()]))
+                .await
+                .map_err(IndexError::Write)?;
         }
-        transaction.commit().await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)?;
         Ok(fates)
     }
 }
@@ -74,27 +89,35 @@ async fn versions_now(
     db: &impl ConnectionTrait,
     ids: &str,
 ) -> Result<HashMap<RecordId, (UserId, Vec<u8>)>, IndexError> {
+    let dialect = Dialect::of(db);
+    let words = dialect.words();
     let query = format!(
-        "SELECT id, user_id, CAST({} AS BLOB) FROM stored_files WHERE id IN (SELECT value FROM json_each(?))",
-        packed_row()
+        "SELECT id, user_id, {} FROM stored_files WHERE id IN {} ORDER BY id{}",
+        dialect.bytes(&dialect.version()),
+        words.ids,
+        words.lock
     );
-    let rows = db.query_all_raw(sql(&query, [ids.into()])).await.map_err(IndexError::Write)?;
+    let rows = db.query_all_raw(dialect.sql(&query, [ids.into()])).await.map_err(IndexError::Write)?;
     rows.iter()
         .map(|row| Ok((row.try_get_by_index(0)?, (row.try_get_by_index(1)?, row.try_get_by_index(2)?))))
         .collect::<Result<_, sea_orm::DbErr>>()
         .map_err(IndexError::Write)
 }
 
-/// Returns those of the records `ids` (a JSON array) that have an active share link.
+/// Returns those of the records `ids` (a JSON array) that have an active share link; `lock` keeps all their links as they
+/// are, dead ones too, which somebody could otherwise bring back to life.
 pub(super) async fn linked_ids(
     db: &impl ConnectionTrait,
     ids: &str,
     now: Timestamp,
+    lock: &str,
 ) -> Result<HashSet<RecordId>, sea_orm::DbErr> {
-    let query = format!(
-        "SELECT DISTINCT stored_file_id FROM share_links \
-         WHERE stored_file_id IN (SELECT value FROM json_each(?)) AND {ACTIVE}"
-    );
-    let rows = db.query_all_raw(sql(&query, [ids.into(), unix_seconds(now).into()])).await?;
-    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+    let words = Dialect::of(db).words();
+    // Judged row by row in the list of columns: a condition would leave the dead ones unlocked.
+    let query =
+        format!("SELECT {}, stored_file_id FROM share_links WHERE stored_file_id IN {}{lock}", words.active, words.ids);
+    let rows = db.query_all_raw(sql(db, &query, [unix_seconds(now).into(), ids.into()])).await?;
+    let read = |row: &sea_orm::QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+    let links: Vec<(bool, RecordId)> = rows.iter().map(read).collect::<Result<_, sea_orm::DbErr>>()?;
+    Ok(links.into_iter().filter(|(active, _)| *active).map(|(_, id)| id).collect())
 }

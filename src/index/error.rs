@@ -55,6 +55,17 @@ pub enum IndexError {
         /// As SQLite calls it.
         encoding: String,
     },
+    /// It orders paths by a language.
+    #[error(
+        "database {url:?} orders stored_files.path by the collation {collation:?}, not by bytes; mend it: ALTER TABLE \
+         stored_files ALTER COLUMN path TYPE text COLLATE \"C\""
+    )]
+    Collation {
+        /// Which.
+        url: String,
+        /// By what it orders.
+        collation: String,
+    },
     /// An older storm-index made it, and it must not be written.
     #[error("database {url:?} was made by an older storm-index; run `storm-index migrate up` on it without mode=ro")]
     Older {
@@ -81,6 +92,12 @@ pub enum IndexError {
     /// Writing failed; what had been committed before stays.
     #[error("the index cannot be written: {}", plain(.0))]
     Write(DbErr),
+    /// The end of a transaction was not confirmed.
+    #[error("the database did not confirm the last batch ({}); run again: what is missing is done then", plain(.0))]
+    Unconfirmed(DbErr),
+    /// A user was removed while a run was under way.
+    #[error("a user was removed while the run was under way; run again")]
+    UserGone,
     /// The task that writes died.
     #[error("the index cannot be written: the task that writes stopped")]
     WriterStopped,
@@ -163,6 +180,9 @@ impl IndexError {
             Self::BadUrl { .. } => "bad_database_url",
             Self::Open { .. } | Self::Directory { .. } | Self::IsDirectory { .. } => "database_unavailable",
             Self::Encoding { .. } => "database_encoding",
+            Self::Collation { .. } => "database_collation",
+            Self::Unconfirmed(_) => "database_failed",
+            Self::UserGone => "user_gone",
             Self::Older { .. } => "database_older",
             Self::NotOurs { .. } => "database_not_ours",
             Self::Newer { .. } => "database_newer",
@@ -208,6 +228,9 @@ impl IndexError {
             | Self::DamagedUser { .. }
             | Self::IsDirectory { .. }
             | Self::Encoding { .. }
+            | Self::Collation { .. }
+            | Self::Unconfirmed(_)
+            | Self::UserGone
             | Self::Older { .. } => false,
         }
     }
@@ -222,6 +245,17 @@ const MEANINGS: &[(&str, &str)] = &[
     ("disk I/O error", "the disk fails (I/O error); check it, and whether it is full"),
     ("file is not a database", "the file is not a SQLite database; name another one"),
     ("malformed", "the file is damaged; restore it from a backup, or delete it and rebuild with --adopt"),
+    ("password authentication failed", "the user or the password is wrong; check DATABASE_URL"),
+    ("Connection refused", "no server answers there; check host and port, and whether it runs"),
+    ("failed to lookup address", "the host is unknown; check its name in DATABASE_URL"),
+    (
+        "pool timed out",
+        "the server does not answer in time; check host, port and network, and how many connections it has left",
+    ),
+    ("read-only transaction", "it is read-only; name a server that can be written, and a role that may"),
+    ("lock timeout", "it is locked by another program; wait until that has ended, or stop it"),
+    ("No space left on device", "the disk is full; make room and run again"),
+    ("could not extend file", "the disk is full; make room and run again"),
     ("unable to open database file", "the file or its directory cannot be opened; check the path and its permissions"),
 ];
 

@@ -6,19 +6,15 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use super::connect::{Index, sql};
+use super::connect::Index;
 use super::deletes::linked_ids;
+use super::dialect::{Dialect, sql};
 use super::entity::{share_links, stored_files};
 use super::error::IndexError;
 use super::writes::{json, unix_seconds};
 use crate::clock;
 use crate::model::{RecordId, Timestamp, UserId};
 use std::collections::HashSet;
-
-/// The condition under which a link is active; its parameter is the time now. Whatever cannot be read counts as active.
-/// SQLite would read a bare number as a day of antiquity and a bare time as one of the year 2000: neither is a date.
-pub(super) const ACTIVE: &str = "is_active IS NOT 0 AND (expires_at IS NULL OR unixepoch(expires_at, 'subsec') IS NULL \
-     OR expires_at NOT LIKE '____-__-__%' OR unixepoch(expires_at, 'subsec') >= ?)";
 
 /// A link to be made.
 #[derive(Debug, Clone)]
@@ -60,7 +56,7 @@ impl Index {
     /// # Errors
     /// When the index cannot be read.
     pub async fn protected(&self, ids: &[RecordId]) -> Result<HashSet<RecordId>, IndexError> {
-        linked_ids(&self.reader, &json(ids.iter()), clock::now()).await.map_err(IndexError::Read)
+        linked_ids(&self.reader, &json(ids.iter()), clock::now(), "").await.map_err(IndexError::Read)
     }
 
     /// Makes a link to a file that has a record.
@@ -106,13 +102,16 @@ impl Index {
     /// # Errors
     /// When the index cannot be read.
     pub async fn links(&self) -> Result<Vec<ShareLink>, IndexError> {
+        let dialect = Dialect::of(&self.reader);
+        let [token, path, ends, made] =
+            ["token", "path", "expires_at", "share_links.created_at"].map(|column| dialect.bytes(column));
+        let active = dialect.words().active;
         let query = format!(
-            "SELECT share_links.id, CAST(token AS BLOB), user_id, CAST(path AS BLOB), stored_file_id, ({ACTIVE}), \
-                    CAST(expires_at AS BLOB), CAST(share_links.created_at AS BLOB) \
+            "SELECT share_links.id, {token}, user_id, {path}, stored_file_id, {active}, {ends}, {made} \
              FROM share_links JOIN stored_files ON stored_files.id = stored_file_id ORDER BY user_id, path, share_links.id"
         );
         let values = [unix_seconds(clock::now()).into()];
-        let rows = self.reader.query_all_raw(sql(&query, values)).await.map_err(IndexError::Read)?;
+        let rows = self.reader.query_all_raw(sql(&self.reader, &query, values)).await.map_err(IndexError::Read)?;
         rows.iter()
             .map(|row| {
                 Ok(ShareLink {
@@ -122,8 +121,8 @@ impl Index {
                     path: text(row, 3)?.unwrap_or_default(),
                     stored_file_id: row.try_get_by_index(4)?,
                     is_active: row.try_get_by_index(5)?,
-                    expires_at: text(row, 6)?,
-                    created_at: text(row, 7)?.unwrap_or_default(),
+                    expires_at: text(row, 6)?.map(told),
+                    created_at: text(row, 7)?.map(told).unwrap_or_default(),
                 })
             })
             .collect::<Result<_, DbErr>>()
@@ -149,4 +148,9 @@ impl Index {
 fn text(row: &QueryResult, column: usize) -> Result<Option<String>, DbErr> {
     let bytes: Option<Vec<u8>> = row.try_get_by_index(column)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Writes a time in the one way that both databases are told; what is no time stays as it is.
+fn told(text: String) -> String {
+    Timestamp::from_text(&text).map_or(text, Timestamp::to_text)
 }

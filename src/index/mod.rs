@@ -2,20 +2,22 @@
 
 mod connect;
 mod deletes;
+mod dialect;
 mod entity;
 mod error;
 mod links;
-mod packed;
+mod page;
 mod records;
+mod retry;
 mod schema;
 mod users;
 mod writes;
 
-pub use connect::{Access, Index};
+pub use connect::{Access, Index, READERS};
 pub use deletes::{Candidate, Fate};
 pub use error::IndexError;
 pub use links::{NewLink, ShareLink};
-pub use packed::RecordPage;
+pub use page::RecordPage;
 pub use records::RecordPages;
 pub use schema::MigrationState;
 pub use users::{NewUser, User, UserRow};

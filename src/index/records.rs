@@ -5,9 +5,11 @@
 use sea_orm::DatabaseConnection;
 use tokio::sync::mpsc;
 
-use super::connect::{Index, sql};
+use super::connect::Index;
+use super::dialect::sql;
 use super::error::IndexError;
-use super::packed::RecordPage;
+use super::page::RecordPage;
+use super::retry::Patience;
 use crate::model::UserId;
 
 /// How many records one page has at the most.
@@ -53,8 +55,8 @@ impl Index {
     /// When the index cannot be read.
     pub async fn count_records(&self, user: Option<UserId>) -> Result<u64, IndexError> {
         let query = match user {
-            None => sql("SELECT count(*) FROM stored_files", []),
-            Some(id) => sql("SELECT count(*) FROM stored_files WHERE user_id = ?", [id.into()]),
+            None => sql(&self.reader, "SELECT count(*) FROM stored_files", []),
+            Some(id) => sql(&self.reader, "SELECT count(*) FROM stored_files WHERE user_id = ?", [id.into()]),
         };
         let row = sea_orm::ConnectionTrait::query_one_raw(&self.reader, query).await.map_err(IndexError::Read)?;
         let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(IndexError::Read)?;
@@ -68,10 +70,11 @@ async fn read_user(
     user: UserId,
     give: &mpsc::Sender<Result<RecordPage, IndexError>>,
 ) -> Option<()> {
-    let mut after: Option<String> = None;
+    let (mut after, mut patience) = (None::<String>, Patience::default());
     loop {
         let page = match RecordPage::read(db, user, after.as_deref(), PAGE).await {
             Ok(page) => page,
+            Err(error) if patience.again(&error).await => continue,
             Err(error) => {
                 let _ = give.send(Err(error)).await;
                 return None;

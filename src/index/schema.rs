@@ -4,7 +4,7 @@ use migration::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait, DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
 use serde::Serialize;
 
-use super::connect::sql;
+use super::dialect::{Dialect, run, sql};
 use super::error::IndexError;
 
 /// One step of the schema.
@@ -21,8 +21,10 @@ pub struct MigrationState {
 pub(super) enum Standing {
     /// It is ours and up to date.
     Current,
-    /// It is empty, or ours and older.
+    /// It is ours and older.
     Behind,
+    /// It is empty.
+    Blank,
 }
 
 /// Reads which steps `db` has.
@@ -31,21 +33,32 @@ pub(super) enum Standing {
 /// When it belongs to another program, or to a newer storm-index.
 pub(super) async fn standing(db: &impl ConnectionTrait, url: &str) -> Result<Standing, IndexError> {
     let steps = steps(db, url).await?;
-    Ok(if steps.iter().all(|s| s.applied) { Standing::Current } else { Standing::Behind })
+    let standing = match steps.iter().filter(|s| s.applied).count() {
+        0 => Standing::Blank,
+        applied if applied == steps.len() => Standing::Current,
+        _ => Standing::Behind,
+    };
+    let collation = Dialect::of(db).words().collation;
+    if standing != Standing::Blank && !collation.is_empty() {
+        let found = names(db, collation).await.map_err(|source| IndexError::Open { url: url.to_owned(), source })?;
+        if let Some(collation) = found.into_iter().next() {
+            return Err(IndexError::Collation { url: url.to_owned(), collation });
+        }
+    }
+    Ok(standing)
 }
 
 /// Reads which steps `db` has, one by one.
 pub(super) async fn steps(db: &impl ConnectionTrait, url: &str) -> Result<Vec<MigrationState>, IndexError> {
     let unreadable = |source| IndexError::Open { url: url.to_owned(), source };
-    let encoding = names(db, "PRAGMA encoding").await.map_err(unreadable)?;
-    if let Some(encoding) = encoding.into_iter().find(|encoding| encoding != "UTF-8") {
+    let words = Dialect::of(db).words();
+    let (query, right) = words.encoding;
+    let encoding = names(db, query).await.map_err(unreadable)?;
+    if let Some(encoding) = encoding.into_iter().find(|encoding| encoding != right) {
         return Err(IndexError::Encoding { url: url.to_owned(), encoding });
     }
     let known: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
-    let tables =
-        names(db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
-            .await
-            .map_err(unreadable)?;
+    let tables = names(db, words.tables).await.map_err(unreadable)?;
     let applied = if tables.iter().any(|t| t == "seaql_migrations") {
         names(db, "SELECT version FROM seaql_migrations ORDER BY version").await.map_err(unreadable)?
     } else {
@@ -62,7 +75,7 @@ pub(super) async fn steps(db: &impl ConnectionTrait, url: &str) -> Result<Vec<Mi
 }
 
 async fn names(db: &impl ConnectionTrait, query: &str) -> Result<Vec<String>, sea_orm::DbErr> {
-    db.query_all_raw(sql(query, [])).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+    db.query_all_raw(sql(db, query, [])).await?.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
 /// Brings the schema up to date, under the database's write lock, so that two programs that start together do it once.
@@ -73,8 +86,9 @@ pub(super) async fn migrate(db: &DatabaseConnection, url: &str) -> Result<(), In
     let options =
         TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
     let transaction = db.begin_with_options(options).await.map_err(IndexError::Migrate)?;
+    run(&transaction, Dialect::of(db).words().lock_schema, []).await.map_err(IndexError::Migrate)?;
     // Another program may have been first while this one waited for the lock.
-    if standing(&transaction, url).await? == Standing::Behind {
+    if standing(&transaction, url).await? != Standing::Current {
         Migrator::up(&transaction, None).await.map_err(IndexError::Migrate)?;
     }
     transaction.commit().await.map_err(IndexError::Migrate)

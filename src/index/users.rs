@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
+};
 use serde::Serialize;
 
-use super::connect::{Index, sql};
+use super::connect::Index;
+use super::dialect::{Dialect, keep_user_id, run, sql};
 use super::entity::users;
 use super::error::IndexError;
-use super::links::ACTIVE;
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
 use crate::model::{Prefix, UserId};
@@ -88,7 +90,7 @@ impl Index {
     /// When the index cannot be read.
     pub async fn records_when_refused(&self) -> Result<HashMap<UserId, u64>, IndexError> {
         let query = "SELECT id, records_when_refused FROM users WHERE records_when_refused IS NOT NULL";
-        let rows = self.reader.query_all_raw(sql(query, [])).await.map_err(IndexError::Read)?;
+        let rows = self.reader.query_all_raw(sql(&self.reader, query, [])).await.map_err(IndexError::Read)?;
         rows.iter()
             .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index::<i64>(1)?.try_into().unwrap_or(0))))
             .collect::<Result<_, sea_orm::DbErr>>()
@@ -126,7 +128,7 @@ impl Index {
     /// When there is no such user, the name is taken, or the index cannot be written.
     pub async fn rename_user(&self, name: &str, new: &str) -> Result<User, IndexError> {
         check_name(new)?;
-        let transaction = self.writer()?.begin().await?;
+        let transaction = self.writer()?.begin_on_users().await?;
         let users = load(&transaction).await?;
         let user = find(&users, name)?;
         if let Some(other) = users.iter().find(|u| u.name == new && u.id != user.id) {
@@ -148,26 +150,33 @@ impl Index {
     /// # Errors
     /// When there is no such user, an active share link would be lost, or the index cannot be written.
     pub async fn remove_user(&self, name: &str) -> Result<UserRow, IndexError> {
-        let transaction = self.writer()?.begin().await?;
+        let transaction = self.writer()?.begin_on_users().await?;
         // A user whose row is damaged can be removed like any other.
         let user = rows(&transaction).await?.into_iter().find(|u| u.name == name);
         let user = user.ok_or_else(|| IndexError::UnknownUser(format!("{name:?}")))?;
-        let active = format!(
-            "SELECT count(*) FROM share_links JOIN stored_files ON stored_files.id = stored_file_id \
-             WHERE user_id = ? AND {ACTIVE}"
+        let words = Dialect::of(&transaction).words();
+        run(&transaction, words.lock_records, [user.id.into()]).await.map_err(IndexError::Write)?;
+        let links = format!(
+            "SELECT {} FROM share_links WHERE stored_file_id IN (SELECT id FROM stored_files WHERE user_id = ?){}",
+            words.active, words.lock
         );
-        let values = [user.id.into(), unix_seconds(clock::now()).into()];
-        let row = transaction.query_one_raw(sql(&active, values)).await.map_err(IndexError::Read)?;
-        let links: i64 = row.map_or(Ok(0), |r| r.try_get_by_index(0)).map_err(IndexError::Read)?;
+        let values = [unix_seconds(clock::now()).into(), user.id.into()];
+        let rows = transaction.query_all_raw(sql(&transaction, &links, values)).await.map_err(IndexError::Read)?;
+        let active: Vec<bool> = rows
+            .iter()
+            .map(|row| row.try_get_by_index(0))
+            .collect::<Result<_, sea_orm::DbErr>>()
+            .map_err(IndexError::Read)?;
+        let links = active.into_iter().filter(|active| *active).count() as u64;
         if links > 0 {
-            return Err(IndexError::StillShared { name: user.name, links: links.unsigned_abs() });
+            return Err(IndexError::StillShared { name: user.name, links });
         }
         for statement in [
             "DELETE FROM share_links WHERE stored_file_id IN (SELECT id FROM stored_files WHERE user_id = ?)",
             "DELETE FROM stored_files WHERE user_id = ?",
             "DELETE FROM users WHERE id = ?",
         ] {
-            transaction.execute_raw(sql(statement, [user.id.into()])).await.map_err(IndexError::Write)?;
+            transaction.execute_raw(sql(&transaction, statement, [user.id.into()])).await.map_err(IndexError::Write)?;
         }
         transaction.commit().await.map_err(IndexError::Write)?;
         Ok(user)
@@ -181,7 +190,7 @@ impl Writer {
     /// As there.
     pub async fn add_user(&self, new: NewUser) -> Result<User, IndexError> {
         check_name(&new.name)?;
-        let transaction = self.begin().await?;
+        let transaction = self.begin_on_users().await?;
         let users = load(&transaction).await?;
         let id = match new.id {
             Some(id) => id,
@@ -195,17 +204,28 @@ impl Writer {
         Ok(user)
     }
 
+    /// Begins a transaction that nobody else's change of users can come between.
+    async fn begin_on_users(&self) -> Result<DatabaseTransaction, IndexError> {
+        let transaction = self.begin().await?;
+        run(&transaction, Dialect::of(&transaction).words().lock_users, []).await.map_err(IndexError::Write)?;
+        Ok(transaction)
+    }
+
     /// Keeps how many records users had when deletions were refused to them; `None` forgets it.
     ///
     /// # Errors
     /// When the database does.
     pub async fn remember_refusal(&self, users: &[(UserId, Option<u64>)]) -> Result<(), IndexError> {
-        let update = "UPDATE users SET records_when_refused = new.records \
-                      FROM (SELECT value->>0 AS new_id, value->>1 AS records FROM json_each(?)) AS new \
-                      WHERE users.id = new.new_id";
         let transaction = self.begin().await?;
+        let dialect = Dialect::of(&transaction);
+        let update = format!(
+            "UPDATE users SET records_when_refused = new.records \
+             FROM (SELECT CAST(value->>0 AS bigint) AS new_id, CAST(value->>1 AS bigint) AS records FROM {}) AS new \
+             WHERE users.id = new.new_id",
+            dialect.words().rows
+        );
         let rows = json(users.iter());
-        transaction.execute_raw(sql(update, [rows.into()])).await.map_err(IndexError::Write)?;
+        transaction.execute_raw(dialect.sql(&update, [rows.into()])).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)
     }
 
@@ -216,9 +236,12 @@ impl Writer {
     /// As [`Index::add_user`].
     pub async fn adopt_user(&self, user: &User) -> Result<(), IndexError> {
         let folder = user.prefix.as_str();
-        let transaction = self.begin().await?;
-        let near = "SELECT id, name, prefix FROM users WHERE id = ? OR name = ? OR prefix = '' OR prefix = ? \
-                    OR (prefix >= ? AND prefix < ?)";
+        let transaction = self.begin_on_users().await?;
+        let bytewise = Dialect::of(&transaction).words().bytewise;
+        let near = format!(
+            "SELECT id, name, prefix FROM users WHERE id = ? OR name = ? OR prefix = '' OR prefix = ? \
+             OR (prefix{bytewise} >= ? AND prefix{bytewise} < ?)"
+        );
         let values = [
             user.id.into(),
             user.name.as_str().into(),
@@ -227,7 +250,7 @@ impl Writer {
             format!("{folder}/").into(),
             format!("{folder}0").into(),
         ];
-        let rows = transaction.query_all_raw(sql(near, values)).await.map_err(IndexError::Read)?;
+        let rows = transaction.query_all_raw(sql(&transaction, &near, values)).await.map_err(IndexError::Read)?;
         for row in rows {
             let read = |row: &sea_orm::QueryResult| {
                 Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?))
@@ -249,7 +272,8 @@ async fn insert(db: &impl ConnectionTrait, user: &User) -> Result<(), IndexError
         created_at: Set(clock::now_utc()),
         ..Default::default()
     };
-    users::Entity::insert(row).exec_without_returning(db).await.map(drop).map_err(IndexError::Write)
+    users::Entity::insert(row).exec_without_returning(db).await.map_err(IndexError::Write)?;
+    keep_user_id(db, user.id).await.map_err(IndexError::Write)
 }
 
 /// Checks that a user with these three could stand beside `users`.
@@ -298,7 +322,7 @@ async fn load(db: &impl ConnectionTrait) -> Result<Vec<User>, IndexError> {
 
 async fn rows(db: &impl ConnectionTrait) -> Result<Vec<UserRow>, IndexError> {
     let query = "SELECT id, CAST(name AS TEXT), CAST(prefix AS TEXT) FROM users ORDER BY id";
-    let rows = db.query_all_raw(sql(query, [])).await.map_err(IndexError::Read)?;
+    let rows = db.query_all_raw(sql(db, query, [])).await.map_err(IndexError::Read)?;
     rows.iter()
         .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?)))
         .map(|row: Result<(UserId, String, String), sea_orm::DbErr>| {
@@ -310,8 +334,7 @@ async fn rows(db: &impl ConnectionTrait) -> Result<Vec<UserRow>, IndexError> {
 
 /// Returns an id that no user has or had.
 async fn next_id(db: &impl ConnectionTrait) -> Result<UserId, IndexError> {
-    let query = "SELECT max(ifnull((SELECT max(id) FROM users), 0), \
-                 ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'users'), 0)) + 1";
-    let row = db.query_one_raw(sql(query, [])).await.map_err(IndexError::Read)?;
+    let query = Dialect::of(db).words().next_user_id;
+    let row = db.query_one_raw(sql(db, query, [])).await.map_err(IndexError::Read)?;
     row.map_or(Ok(1), |row| row.try_get_by_index(0)).map_err(IndexError::Read)
 }

@@ -1,16 +1,17 @@
-//! Writing in bulk: one statement a batch, its rows in one bound JSON text, in key order, in one short transaction.
-//!
-//! SQLite takes such a statement as fast as its own shell imports a file; a bound value for each column would cost more
-//! than the insert itself. No decisions are made here.
+//! Writing in bulk: a batch in one short transaction, in key order, its rows in one bound JSON text (which SQLite takes as
+//! fast as its own shell imports a file; a bound value for each column would cost more than the insert itself) or by
+//! PostgreSQL's COPY. No decisions are made here.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
     TransactionTrait as _,
 };
 
-use super::connect::{Index, sql};
+use super::connect::Index;
+use super::dialect::Dialect;
+use super::dialect::copy::Bulk;
 use super::error::IndexError;
-use super::packed::packed_row;
+use super::retry::{Patience, unconfirmed};
 use crate::clock;
 use crate::model::{ObjectFacts, RecordId, Timestamp, UserId, parent_of};
 
@@ -25,6 +26,8 @@ pub struct NewRecord {
     pub path_at: usize,
     /// The content type that its name promises.
     pub content_type: &'static str,
+    /// Whether the user had no record at all when the run came to it.
+    pub first: bool,
 }
 
 impl NewRecord {
@@ -86,7 +89,25 @@ impl Writer {
     /// # Errors
     /// When the database does; then nothing of the batch is written.
     pub async fn write(&self, creates: &[NewRecord], updates: &[Refresh]) -> Result<Written, IndexError> {
-        let now = clock::now().to_text();
+        let mut patience = Patience::default();
+        loop {
+            match self.write_once(creates, updates).await {
+                Err(error) if patience.again(&error).await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn write_once(&self, creates: &[NewRecord], updates: &[Refresh]) -> Result<Written, IndexError> {
+        let now = clock::now();
+        let dialect = Dialect::of(&self.db);
+        let refresh = refresh_statement(dialect);
+        if dialect == Dialect::Postgres {
+            let rows = refresh_rows(updates);
+            let refresh = (!updates.is_empty()).then_some((refresh.as_str(), rows.as_str()));
+            return Bulk { creates, refresh, now }.write(&self.db).await;
+        }
+        let now = now.to_text();
         let transaction = self.begin().await?;
         let mut written = Written::default();
         if !creates.is_empty() {
@@ -107,26 +128,17 @@ impl Writer {
             }));
             let values = [now.as_str().into(), now.as_str().into(), rows.into()];
             written.created =
-                transaction.execute_raw(sql(INSERT, values)).await.map_err(IndexError::Write)?.rows_affected();
+                transaction.execute_raw(dialect.sql(INSERT, values)).await.map_err(IndexError::Write)?.rows_affected();
         }
         if !updates.is_empty() {
-            let rows = json(updates.iter().map(|refresh| {
-                let (o, version) = (&refresh.object, String::from_utf8_lossy(&refresh.version));
-                (refresh.id, version, o.size, refresh.content_type, o.etag.as_deref(), o.last_modified.to_text())
-            }));
-            let statement = format!(
-                "UPDATE stored_files SET size = new.size, content_type = new.content_type, etag = new.etag, \
-                 last_modified = new.last_modified, updated_at = ? \
-                 FROM (SELECT value->>0 AS new_id, value->>1 AS version, value->>2 AS size, value->>3 AS content_type, \
-                       value->>4 AS etag, value->>5 AS last_modified FROM json_each(?)) AS new \
-                 WHERE stored_files.id = new.new_id AND {} = new.version",
-                packed_row()
-            );
-            let values = [now.as_str().into(), rows.into()];
-            written.updated =
-                transaction.execute_raw(sql(&statement, values)).await.map_err(IndexError::Write)?.rows_affected();
+            let values = [now.as_str().into(), refresh_rows(updates).into()];
+            written.updated = transaction
+                .execute_raw(dialect.sql(&refresh, values))
+                .await
+                .map_err(IndexError::Write)?
+                .rows_affected();
         }
-        transaction.commit().await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)?;
         Ok(written)
     }
 
@@ -140,7 +152,28 @@ impl Writer {
     }
 }
 
-/// Writes rows as one JSON text, for `json_each`.
+/// Brings records up to date, if they still are what they were.
+fn refresh_statement(dialect: Dialect) -> String {
+    format!(
+        "UPDATE stored_files SET size = new.size, content_type = new.content_type, etag = new.etag, \
+         last_modified = new.last_modified, updated_at = ? \
+         FROM (SELECT CAST(value->>0 AS bigint) AS new_id, value->>1 AS version, CAST(value->>2 AS bigint) AS size, \
+               value->>3 AS content_type, value->>4 AS etag, {} AS last_modified FROM {}) AS new \
+         WHERE stored_files.id = new.new_id AND {} = new.version",
+        dialect.time("value->>5"),
+        dialect.words().rows,
+        dialect.version()
+    )
+}
+
+fn refresh_rows(updates: &[Refresh]) -> String {
+    json(updates.iter().map(|refresh| {
+        let (o, version) = (&refresh.object, String::from_utf8_lossy(&refresh.version));
+        (refresh.id, version, o.size, refresh.content_type, o.etag.as_deref(), o.last_modified.to_text())
+    }))
+}
+
+/// Writes rows as one JSON text.
 pub(super) fn json<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> String {
     let mut text = vec![b'['];
     for row in rows {
@@ -158,7 +191,7 @@ fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
-/// Returns a moment as SQLite's `unixepoch(…, 'subsec')` tells it.
+/// Returns a moment in seconds since 1970, as both databases compare the ends of links.
 pub(super) fn unix_seconds(time: Timestamp) -> f64 {
     // Milliseconds are what SQLite knows; rounding down keeps a link active rather than killing it early.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit in 53 bits")]

@@ -74,6 +74,8 @@ pub enum BadReason {
     Special,
     /// The storage library cannot address the key: an empty, `.` or `..` segment, a slash at an end.
     Unaddressable,
+    /// The path is longer than the index can hold, which is so many bytes.
+    TooLong(usize),
     /// A directory or file whose content or facts cannot be read: the storage's word is missing here.
     Unreadable(String),
 }
@@ -96,6 +98,7 @@ impl BadReason {
             Self::LinkBroken => "link_broken",
             Self::Special => "special_file",
             Self::Unaddressable => "unaddressable_key",
+            Self::TooLong(_) => "path_too_long",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -114,6 +117,9 @@ impl fmt::Display for BadReason {
             Self::Special => "not a regular file",
             Self::Unaddressable => {
                 "a key with an empty, `.` or `..` segment or a slash at an end cannot be read back; rename it"
+            }
+            Self::TooLong(most) => {
+                return write!(f, "the path is longer than the {most} bytes that the index can hold");
             }
             Self::Unreadable(why) => return write!(f, "cannot be read: {why}"),
         })

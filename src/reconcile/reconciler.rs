@@ -76,6 +76,7 @@ impl Reconciler {
             observer,
             report,
             total,
+            longest_path: self.index.longest_path(),
         };
         let ended = run.all(listing).await;
         let mut report = run.close().await;

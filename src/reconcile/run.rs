@@ -16,7 +16,7 @@ use super::request::Policy;
 use super::scopes::{Place, Scopes};
 use super::stop::Stop;
 use crate::index::{Index, IndexError, NewRecord, Refresh};
-use crate::model::{BadEntry, BadReason, ObjectFacts, Orphan, Timestamp, UserId};
+use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Orphan, Timestamp, UserId};
 use crate::storage::{Batch, Doubt, Listing, Step, StorageReader, content_type_of};
 
 /// How many additions and refreshes one transaction has.
@@ -45,6 +45,8 @@ pub(super) struct Run<'r> {
     pub(super) observer: &'r mut dyn Observer,
     pub(super) report: Report,
     pub(super) total: Option<u64>,
+    /// The longest path that the index can hold.
+    pub(super) longest_path: usize,
 }
 
 impl Run<'_> {
@@ -139,6 +141,11 @@ impl Run<'_> {
         let Some(scope) = self.scopes.current() else { return Ok(()) };
         scope.walked = true;
         let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
+        if object.key.len() - path_at > self.longest_path {
+            let reason = BadReason::TooLong(self.longest_path);
+            self.bad_entry(&BadEntry { shown: object.key, reason, hides: Hides::Nothing });
+            return Ok(());
+        }
         self.report.tally.objects += 1;
         loop {
             if !adopted && !self.cursor.is_ready() {
@@ -199,7 +206,8 @@ impl Run<'_> {
             self.observer.finding(&evidence::of_object(found, about, &object, None));
         }
         if action == Action::Create {
-            self.writes.creates.push(NewRecord { user, object, path_at, content_type });
+            let first = self.scopes.current().is_some_and(|s| s.records == 0) && self.cursor.peek_path().is_none();
+            self.writes.creates.push(NewRecord { user, object, path_at, content_type, first });
         }
     }
 

@@ -168,10 +168,8 @@ fn law_06_an_unreadable_directory_keeps_its_user_and_nobody_else() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     everyone(0o777, playground.dir.path());
-    for name in ["index.sqlite3", "index.sqlite3-wal", "index.sqlite3-shm"] {
-        if playground.path(name).exists() {
-            everyone(0o666, &playground.path(name));
-        }
+    for path in playground.index.files() {
+        everyone(0o777, &path);
     }
     everyone(0o000, &playground.path("files/1/closed"));
     everyone(0o000, &playground.path("files/3/closed"));
@@ -181,7 +179,7 @@ fn law_06_an_unreadable_directory_keeps_its_user_and_nobody_else() {
     command.args(["rebuild", "--format", "json", "--mode", "full", "--force"]);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.env("STORAGE_URL", playground.path("files"));
-    command.env("DATABASE_URL", format!("sqlite://{}", playground.path("index.sqlite3").display()));
+    command.env("DATABASE_URL", playground.index.url());
     let ran: crate::support::playground::Ran = command.current_dir("/").output().unwrap().into();
     let result = ran.ends(4).result();
     everyone(0o755, &playground.path("files/1/closed"));

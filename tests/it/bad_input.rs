@@ -143,7 +143,7 @@ fn refuses(playground: &Playground, database: &str, words: &[&str]) {
 #[test]
 fn databases_that_are_not_ours_newer_broken_or_read_only_are_4() {
     let playground = small();
-    let url = format!("sqlite://{}", playground.path("index.sqlite3").display());
+    let url = playground.index.url();
     let before = playground.dump();
     refuses(&playground, &format!("{url}?mode=ro"), &["reading only"]);
     // An audit needs no more than that.
@@ -152,7 +152,7 @@ fn databases_that_are_not_ours_newer_broken_or_read_only_are_4() {
     assert_eq!(playground.dump(), before);
 
     crate::support::playground::block_on(async {
-        let other = crate::support::database::open(&playground.path("other.sqlite3")).await;
+        let other = crate::support::database::open_file(&playground.path("other.sqlite3")).await;
         crate::support::database::execute(&other, "CREATE TABLE invoices (id INTEGER)").await;
     });
     let other = format!("sqlite://{}", playground.path("other.sqlite3").display());
@@ -169,7 +169,7 @@ fn databases_that_are_not_ours_newer_broken_or_read_only_are_4() {
     refuses(&playground, &format!("sqlite://{}", playground.path("dir.sqlite3").display()), &["is a directory"]);
 
     crate::support::playground::block_on(async {
-        let wide = crate::support::database::open(&playground.path("wide.sqlite3")).await;
+        let wide = crate::support::database::open_file(&playground.path("wide.sqlite3")).await;
         crate::support::database::execute(&wide, "PRAGMA encoding = 'UTF-16'; CREATE TABLE t (id); DROP TABLE t").await;
     });
     let wide = format!("sqlite://{}", playground.path("wide.sqlite3").display());
@@ -210,7 +210,7 @@ fn a_full_disk_is_4_and_what_was_committed_is_whole() {
     let ran = playground.rebuild(&["--mode", "sync", "--database", &url]);
     let audit = playground.rebuild(&["--database", &url]);
     let whole = crate::support::playground::block_on(async {
-        let db = crate::support::database::open(&mount.join("i.sqlite3")).await;
+        let db = crate::support::database::open_file(&mount.join("i.sqlite3")).await;
         crate::support::database::column(&db, "PRAGMA integrity_check").await
     });
     assert!(unmount().success());

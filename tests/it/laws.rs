@@ -13,11 +13,25 @@ use storm_index::reconcile::{
 use storm_index::storage::Storage;
 
 use crate::support::backend::{Backend, Kind};
+use crate::support::database::{self, TestDatabase};
 use crate::support::faults::{Fault, FaultStore};
 use crate::support::playground::{Playground, block_on};
 
-async fn index_of(prefixes: &[&str]) -> Index {
-    let index = Index::open("sqlite::memory:", Access::Write).await.unwrap();
+/// An index, and what it is in where that is not memory.
+struct TestIndex(Index, #[expect(dead_code, reason = "the database goes with it")] Option<TestDatabase>);
+
+impl std::ops::Deref for TestIndex {
+    type Target = Index;
+
+    fn deref(&self) -> &Index {
+        &self.0
+    }
+}
+
+async fn index_of(prefixes: &[&str]) -> TestIndex {
+    let database = database::on_postgres().then(TestDatabase::fresh);
+    let url = database.as_ref().map_or_else(|| "sqlite::memory:".to_owned(), TestDatabase::url);
+    let index = TestIndex(Index::open(&url, Access::Write).await.unwrap(), database);
     for (n, prefix) in prefixes.iter().enumerate() {
         let new = NewUser { name: format!("u{n}"), id: None, prefix: Some((*prefix).to_owned()) };
         index.add_user(new).await.unwrap();

@@ -7,7 +7,7 @@ use sea_orm::DatabaseConnection;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::database;
+use super::database::{self, TestDatabase};
 
 /// What a run of the binary came to.
 #[derive(Debug)]
@@ -64,16 +64,17 @@ pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_storm-index"))
 }
 
-/// Files in `files/`, an index in `index.sqlite3`, below a directory that goes with this value.
+/// Files in `files/` below a directory, and an index; they go with this value.
 pub(crate) struct Playground {
     pub(crate) dir: TempDir,
+    pub(crate) index: TestDatabase,
 }
 
 impl Playground {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("files")).unwrap();
-        Self { dir }
+        Self { dir, index: TestDatabase::blank() }
     }
 
     /// With user 1, who owns `1/`.
@@ -102,7 +103,7 @@ impl Playground {
         let mut command = Command::new(binary());
         command.current_dir(self.dir.path()).env_clear();
         command.env("STORAGE_URL", self.path("files"));
-        command.env("DATABASE_URL", format!("sqlite://{}", self.path("index.sqlite3").display()));
+        command.env("DATABASE_URL", self.index.url());
         command
     }
 
@@ -127,13 +128,13 @@ impl Playground {
     /// All records, as `user/path`.
     pub(crate) fn paths(&self) -> Vec<String> {
         block_on(async {
-            let query = "SELECT user_id || '/' || path FROM stored_files ORDER BY 1";
+            let query = "SELECT CAST(user_id AS TEXT) || '/' || path FROM stored_files ORDER BY 1";
             database::column(&self.database().await, query).await
         })
     }
 
     pub(crate) async fn database(&self) -> DatabaseConnection {
-        database::open(&self.path("index.sqlite3")).await
+        self.index.connect().await
     }
 
     /// Carries out statements on the index, as another program would.
@@ -145,21 +146,12 @@ impl Playground {
     pub(crate) fn dump(&self) -> Vec<Vec<Option<String>>> {
         block_on(async {
             let db = self.database().await;
-            let query = "SELECT 'user', id, name, prefix, NULL, NULL, NULL FROM users UNION ALL \
-                         SELECT 'file', id, user_id, path, size, etag, content_type || last_modified || updated_at FROM stored_files \
-                         UNION ALL SELECT 'link', id, stored_file_id, token, is_active, expires_at, NULL FROM share_links \
-                         ORDER BY 1, 2";
-            let text = query
-                .replace("'user', id, name, prefix", "'user', CAST(id AS TEXT), name, prefix")
-                .replace(
-                    "'file', id, user_id, path, size",
-                    "'file', CAST(id AS TEXT), CAST(user_id AS TEXT), path, CAST(size AS TEXT)",
-                )
-                .replace(
-                    "'link', id, stored_file_id, token, is_active",
-                    "'link', CAST(id AS TEXT), CAST(stored_file_id AS TEXT), token, CAST(is_active AS TEXT)",
-                );
-            database::rows(&db, &text).await
+            let query = "SELECT 'user', CAST(id AS TEXT), name, prefix, NULL, NULL, NULL FROM users UNION ALL \
+                         SELECT 'file', CAST(id AS TEXT), CAST(user_id AS TEXT), path, CAST(size AS TEXT), etag, \
+                                content_type || CAST(last_modified AS TEXT) || CAST(updated_at AS TEXT) FROM stored_files \
+                         UNION ALL SELECT 'link', CAST(id AS TEXT), CAST(stored_file_id AS TEXT), token, \
+                                CAST(is_active AS TEXT), CAST(expires_at AS TEXT), NULL FROM share_links ORDER BY 1, 2";
+            database::rows(&db, query).await
         })
     }
 }

@@ -3,8 +3,8 @@
 
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 
-use super::connect::sql;
-use super::error::IndexError;
+use super::Dialect;
+use crate::index::error::IndexError;
 use crate::model::{RecordFacts, RecordId, Timestamp, UserId};
 
 /// The columns of a packed record, in order; the whole is what [`RecordFacts::version`] compares.
@@ -17,28 +17,27 @@ const RECORD: u8 = 0x1e;
 const NULL: &str = "\u{18}";
 
 /// Returns the SQL expression of one packed record.
-pub(super) fn packed_row() -> String {
+pub(crate) fn packed_row() -> String {
     let columns: Vec<String> = COLUMNS.iter().map(|c| format!("ifnull(stored_files.{c}, char(24))")).collect();
     format!("concat_ws(char(31), {})", columns.join(", "))
 }
 
 /// Some records of one user, in the byte order of their paths.
 #[derive(Debug)]
-pub struct RecordPage {
-    user: UserId,
+pub(crate) struct PackedPage {
     text: String,
     /// Where each record's columns begin, and where the last one ends.
     rows: Vec<[u32; 9]>,
     ids: Vec<RecordId>,
     /// The places of records with a column that is not readable text.
     damaged: Vec<usize>,
-    /// See [`RecordPage::blob_path`].
+    /// Known to the empty page at the end.
     blob_path: Option<RecordId>,
 }
 
-impl RecordPage {
+impl PackedPage {
     /// Reads up to `limit` records of `user` whose path is greater than `after`.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         db: &impl ConnectionTrait,
         user: UserId,
         after: Option<&str>,
@@ -51,29 +50,29 @@ impl RecordPage {
             page_clause(after)
         );
         let values = page_values(user, after, limit);
-        let row = db.query_one_raw(sql(&query, values)).await.map_err(IndexError::Read)?;
-        let Some(row) = row else { return Ok(Self::empty(user)) };
+        let row = db.query_one_raw(Dialect::Sqlite.sql(&query, values)).await.map_err(IndexError::Read)?;
+        let Some(row) = row else { return Ok(Self::empty()) };
         let count: i64 = row.try_get_by_index(0).map_err(IndexError::Read)?;
         if count == 0 {
             let blob_path = blob_path(db, user).await.map_err(IndexError::Read)?;
-            return Ok(Self { blob_path, ..Self::empty(user) });
+            return Ok(Self { blob_path, ..Self::empty() });
         }
         let bytes: Vec<u8> = row.try_get_by_index(1).map_err(IndexError::Read)?;
         let text = String::from_utf8(bytes).ok();
-        match text.and_then(|text| Self::unpack(user, text, usize::try_from(count).unwrap_or(0))) {
+        match text.and_then(|text| Self::unpack(text, usize::try_from(count).unwrap_or(0))) {
             Some(page) => page,
             None => Self::read_columns(db, user, after, limit).await,
         }
     }
 
-    fn empty(user: UserId) -> Self {
-        Self { user, text: String::new(), rows: Vec::new(), ids: Vec::new(), damaged: Vec::new(), blob_path: None }
+    fn empty() -> Self {
+        Self { text: String::new(), rows: Vec::new(), ids: Vec::new(), damaged: Vec::new(), blob_path: None }
     }
 
     /// Splits a packed page. `None` when the separators do not add up, because a column has one of them.
-    fn unpack(user: UserId, text: String, count: usize) -> Option<Result<Self, IndexError>> {
+    fn unpack(text: String, count: usize) -> Option<Result<Self, IndexError>> {
         let offset = |at: usize| u32::try_from(at).ok();
-        let mut page = Self { rows: Vec::with_capacity(count), ids: Vec::with_capacity(count), ..Self::empty(user) };
+        let mut page = Self { rows: Vec::with_capacity(count), ids: Vec::with_capacity(count), ..Self::empty() };
         let (mut row, mut column) = ([0_u32; 9], 1);
         for at in memchr::memchr2_iter(UNIT, RECORD, text.as_bytes()).chain([text.len()]) {
             let ends_record = at == text.len() || text.as_bytes()[at] == RECORD;
@@ -104,8 +103,8 @@ impl RecordPage {
         let columns: Vec<String> = COLUMNS.iter().map(|c| format!("CAST(ifnull({c}, char(24)) AS BLOB)")).collect();
         let query = format!("SELECT id, {} FROM stored_files {}", columns.join(", "), page_clause(after));
         let values = page_values(user, after, limit);
-        let mut page = Self::empty(user);
-        for row in db.query_all_raw(sql(&query, values)).await.map_err(IndexError::Read)? {
+        let mut page = Self::empty();
+        for row in db.query_all_raw(Dialect::Sqlite.sql(&query, values)).await.map_err(IndexError::Read)? {
             let id: RecordId = row.try_get_by_index(0).map_err(IndexError::Read)?;
             page.push(id, &row)?;
         }
@@ -135,40 +134,23 @@ impl RecordPage {
         Ok(())
     }
 
-    /// Returns whose records these are.
-    pub fn user(&self) -> UserId {
-        self.user
-    }
-
-    /// Returns a record of the user whose path is a BLOB: it sorts behind every text, so it is in no page. Only the empty
-    /// page at the end knows of it.
-    pub fn blob_path(&self) -> Option<RecordId> {
+    /// See [`crate::index::RecordPage::blob_path`].
+    pub(crate) fn blob_path(&self) -> Option<RecordId> {
         self.blob_path
     }
 
     /// Returns how many records there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Tells whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Returns the path of record `at`.
-    ///
-    /// # Panics
-    /// When there is no such record.
-    pub fn path(&self, at: usize) -> &str {
+    pub(crate) fn path(&self, at: usize) -> &str {
         column_of(&self.text, &self.rows[at], 1)
     }
 
     /// Returns the facts of record `at`.
-    ///
-    /// # Panics
-    /// When there is no such record.
-    pub fn get(&self, at: usize) -> RecordFacts<'_> {
+    pub(crate) fn get(&self, at: usize) -> RecordFacts<'_> {
         let row = &self.rows[at];
         let column = |which| Some(column_of(&self.text, row, which)).filter(|text| *text != NULL);
         RecordFacts {
@@ -196,7 +178,7 @@ fn page_clause(after: Option<&str>) -> &'static str {
 /// Every text sorts before every BLOB.
 async fn blob_path(db: &impl ConnectionTrait, user: UserId) -> Result<Option<RecordId>, sea_orm::DbErr> {
     let query = "SELECT id FROM stored_files WHERE user_id = ? AND path >= x'' LIMIT 1";
-    db.query_one_raw(sql(query, [user.into()])).await?.map(|row| row.try_get_by_index(0)).transpose()
+    db.query_one_raw(Dialect::Sqlite.sql(query, [user.into()])).await?.map(|row| row.try_get_by_index(0)).transpose()
 }
 
 fn page_values(user: UserId, after: Option<&str>, limit: u32) -> Vec<Value> {
@@ -224,8 +206,8 @@ mod tests {
     #[test]
     fn a_page_is_unpacked_without_loss() {
         let second = ["8", "b", NULL, NULL, NULL, "never", NULL, "u"];
-        let page = RecordPage::unpack(1, packed(&[PLAIN, second]), 2).unwrap().unwrap();
-        assert_eq!((page.len(), page.user(), page.path(1)), (2, 1, "b"));
+        let page = PackedPage::unpack(packed(&[PLAIN, second]), 2).unwrap().unwrap();
+        assert_eq!((page.len(), page.path(1)), (2, "b"));
         let first = page.get(0);
         assert_eq!(
             (first.id, first.path, first.size, first.content_type),
@@ -243,12 +225,12 @@ mod tests {
         for (column, evil) in [(1, "a\u{1f}b"), (1, "a\u{1e}b"), (3, "\u{1f}"), (4, "x\u{1e}9\u{1f}y")] {
             let mut row = PLAIN;
             row[column] = evil;
-            assert!(RecordPage::unpack(1, packed(&[PLAIN, row]), 2).is_none(), "{evil:?}");
+            assert!(PackedPage::unpack(packed(&[PLAIN, row]), 2).is_none(), "{evil:?}");
         }
         // Separators that look like a whole record more.
         let mut row = PLAIN;
         let evil = format!("x\u{1e}{}", packed(&[PLAIN]));
         row[7] = &evil;
-        assert!(RecordPage::unpack(1, packed(&[row]), 1).is_none());
+        assert!(PackedPage::unpack(packed(&[row]), 1).is_none());
     }
 }

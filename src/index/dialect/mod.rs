@@ -1,0 +1,197 @@
+//! Where the two databases differ, and nowhere else: a table of words, and the few things that each does its own way
+//! (connecting, reading a page of records, making many of them).
+
+pub(super) mod copy;
+pub(super) mod packed;
+pub(super) mod postgres;
+pub(super) mod sqlite;
+pub(super) mod wide;
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
+
+use crate::model::UserId;
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// What is said differently. A `?` is a value in both.
+#[derive(Debug)]
+pub(super) struct Words {
+    /// The rows of a JSON text, as `value`.
+    pub(super) rows: &'static str,
+    /// The numbers of a JSON text, as a list for `IN`.
+    pub(super) ids: &'static str,
+    /// The condition under which a link is active; its value is the time now, in seconds since 1970. What cannot be read
+    /// counts as active.
+    pub(super) active: &'static str,
+    /// Keeps the rows of a SELECT as they are until the end of the transaction.
+    pub(super) lock: &'static str,
+    /// Has text compared by its bytes.
+    pub(super) bytewise: &'static str,
+    /// The tables of the database.
+    pub(super) tables: &'static str,
+    /// The encoding of text, and what it has to be.
+    pub(super) encoding: (&'static str, &'static str),
+    /// The collation of `stored_files.path`; empty where it can only be the right one.
+    pub(super) collation: &'static str,
+    /// An id above all that users have or had.
+    pub(super) next_user_id: &'static str,
+    /// Run when a user has been given an id, so that it is never given again.
+    pub(super) keep_user_id: &'static str,
+    /// Run before users are changed: they are changed by one program at a time.
+    pub(super) lock_users: &'static str,
+    /// Run before the records of a user are removed: nobody can link to them any more.
+    pub(super) lock_records: &'static str,
+    /// Run before the schema is changed: it is changed by one program at a time.
+    pub(super) lock_schema: &'static str,
+    /// The longest path, in bytes, that the index of paths can hold.
+    pub(super) longest_path: usize,
+}
+
+static SQLITE: Words = Words {
+    rows: "json_each(?) AS rows",
+    ids: "(SELECT value FROM json_each(?))",
+    // SQLite would read a bare number as a day of antiquity and a bare time as one of the year 2000: neither is a date.
+    active: "(is_active IS NOT 0 AND (expires_at IS NULL OR unixepoch(expires_at, 'subsec') IS NULL \
+             OR expires_at NOT LIKE '____-__-__%' OR unixepoch(expires_at, 'subsec') >= ?))",
+    // A transaction that writes has the whole database to itself.
+    lock: "",
+    bytewise: "",
+    tables: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    encoding: ("PRAGMA encoding", "UTF-8"),
+    collation: "",
+    next_user_id: "SELECT max(ifnull((SELECT max(id) FROM users), 0), \
+                   ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'users'), 0)) + 1",
+    keep_user_id: "",
+    lock_users: "",
+    lock_records: "",
+    lock_schema: "",
+    longest_path: usize::MAX,
+};
+
+static POSTGRES: Words = Words {
+    rows: "json_array_elements(CAST(? AS json)) AS rows(value)",
+    ids: "(SELECT CAST(CAST(value AS text) AS bigint) FROM json_array_elements(CAST(? AS json)))",
+    active: "(is_active IS DISTINCT FROM false AND (expires_at IS NULL OR expires_at >= to_timestamp(?)))",
+    lock: " FOR UPDATE",
+    bytewise: " COLLATE \"C\"",
+    tables: "SELECT CAST(tablename AS text) FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
+    encoding: (
+        "SELECT CAST(pg_encoding_to_char(encoding) AS text) FROM pg_catalog.pg_database WHERE datname = current_database()",
+        "UTF8",
+    ),
+    collation: "SELECT CAST(collname AS text) FROM pg_catalog.pg_attribute \
+                JOIN pg_catalog.pg_collation ON pg_collation.oid = attcollation \
+                WHERE attrelid = to_regclass('stored_files') AND attname = 'path' AND collname NOT IN ('C', 'POSIX', 'ucs_basic')",
+    next_user_id: "SELECT greatest((SELECT coalesce(max(id), 0) FROM users), \
+                   (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM users_id_seq)) + 1",
+    keep_user_id: "SELECT setval('users_id_seq', greatest(?, (SELECT last_value FROM users_id_seq)))",
+    // Keeps writers of users out, but neither readers nor those who only need a user to stay.
+    lock_users: "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE",
+    lock_records: "SELECT count(*) FROM (SELECT 1 FROM stored_files WHERE user_id = ? FOR UPDATE) AS locked",
+    // "storm-in" as a number: all storm-indexes of a database agree on it.
+    lock_schema: "SELECT CAST(pg_advisory_xact_lock(8319104481867294062) AS text)",
+    // A third of a page, less what an entry needs beside the path: <https://www.postgresql.org/docs/15/btree-limits.html>.
+    longest_path: 2_680,
+};
+
+impl Dialect {
+    /// Says which database `db` leads to.
+    pub(super) fn of(db: &impl ConnectionTrait) -> Self {
+        match db.get_database_backend() {
+            DbBackend::Postgres => Self::Postgres,
+            _ => Self::Sqlite,
+        }
+    }
+
+    /// Returns what is said differently.
+    pub(super) fn words(self) -> &'static Words {
+        match self {
+            Self::Sqlite => &SQLITE,
+            Self::Postgres => &POSTGRES,
+        }
+    }
+
+    /// Returns the expression of a record's version: equal only while nobody has changed the record.
+    pub(super) fn version(self) -> String {
+        match self {
+            Self::Sqlite => packed::packed_row(),
+            // The transaction that wrote the row.
+            Self::Postgres => "CAST(stored_files.xmin AS text)".to_owned(),
+        }
+    }
+
+    /// Makes a text into bytes, which can be read whatever the text is.
+    pub(super) fn bytes(self, text: &str) -> String {
+        match self {
+            Self::Sqlite => format!("CAST({text} AS BLOB)"),
+            Self::Postgres => format!("convert_to(CAST({text} AS text), 'UTF8')"),
+        }
+    }
+
+    /// Makes a text into a time.
+    pub(super) fn time(self, text: &str) -> String {
+        match self {
+            Self::Sqlite => text.to_owned(),
+            Self::Postgres => format!("CAST({text} AS timestamptz)"),
+        }
+    }
+
+    /// Makes a statement; each `?` is a value.
+    pub(super) fn sql(self, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        match self {
+            Self::Sqlite => Statement::from_sql_and_values(DbBackend::Sqlite, text, values),
+            Self::Postgres => Statement::from_sql_and_values(DbBackend::Postgres, numbered(text), values),
+        }
+    }
+}
+
+/// Makes a statement for `db`; each `?` is a value.
+pub(super) fn sql(db: &impl ConnectionTrait, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Dialect::of(db).sql(text, values)
+}
+
+/// Carries out one of the [`Words`], unless this database has none for it.
+pub(super) async fn run(
+    db: &impl ConnectionTrait,
+    words: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<(), DbErr> {
+    if words.is_empty() {
+        return Ok(());
+    }
+    db.execute_raw(sql(db, words, values)).await.map(drop)
+}
+
+/// Keeps `id` from being given again.
+pub(super) async fn keep_user_id(db: &impl ConnectionTrait, id: UserId) -> Result<(), DbErr> {
+    run(db, Dialect::of(db).words().keep_user_id, [id.into()]).await
+}
+
+/// Numbers the values of a statement, as PostgreSQL wants them.
+pub(super) fn numbered(text: &str) -> String {
+    let mut numbered = String::with_capacity(text.len() + 8);
+    for (number, part) in text.split('?').enumerate() {
+        if number > 0 {
+            numbered.push('$');
+            numbered.push_str(&number.to_string());
+        }
+        numbered.push_str(part);
+    }
+    numbered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_numbered_in_order() {
+        assert_eq!(numbered("a = ? AND b IN (?) AND c"), "a = $1 AND b IN ($2) AND c");
+        assert_eq!(numbered("SELECT 1"), "SELECT 1");
+    }
+}

@@ -1,0 +1,167 @@
+//! PostgreSQL: a pool that reads and one that writes, sessions in UTC.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use url::Url;
+
+use super::sqlite;
+use crate::index::connect::{Access, Opened, PATIENCE};
+use crate::index::error::IndexError;
+use crate::index::schema::{self, MigrationState, Standing};
+
+/// One connection writes a batch while the next batch is put together; another one is for what a person does meanwhile.
+const WRITERS: u32 = 2;
+
+/// The options of a URL that are passed on; the driver would ignore any other one in silence.
+const OPTIONS: [&str; 20] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "options[search_path]",
+    "options[role]",
+];
+
+/// Opens the index at `url`; see [`crate::index::Index::open`].
+pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Opened, IndexError> {
+    let options = parse(url)?;
+    let shown = without_secret(url);
+    look(&options, &shown).await?;
+    if access == Access::Read {
+        let reader = connect(&options, &shown, Access::Read, readers).await?;
+        let standing = schema::standing(&reader, &shown).await?;
+        if standing == Standing::Current {
+            return Ok(Opened { reader, writer: None, files: Vec::new() });
+        }
+        let _ = reader.close().await;
+        if standing == Standing::Blank {
+            // As with a file that does not exist: looking makes nothing.
+            return Ok(Opened { reader: sqlite::empty(&shown).await?, writer: None, files: Vec::new() });
+        }
+    }
+    let writer = connect(&options, &shown, Access::Write, WRITERS).await?;
+    schema::migrate(&writer, &shown).await?;
+    let reader = connect(&options, &shown, Access::Read, readers).await?;
+    let writer = match access {
+        Access::Write => Some(writer),
+        Access::Read => {
+            let _ = writer.close().await;
+            None
+        }
+    };
+    Ok(Opened { reader, writer, files: Vec::new() })
+}
+
+/// Returns which steps of the schema the database at `url` has, without changing it.
+pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexError> {
+    let options = parse(url)?;
+    let shown = without_secret(url);
+    look(&options, &shown).await?;
+    let reader = connect(&options, &shown, Access::Read, 1).await?;
+    schema::steps(&reader, &shown).await
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, IndexError> {
+    let bad = |why: String| IndexError::BadUrl { url: without_secret(url), why };
+    let parsed = Url::parse(url).map_err(|e| bad(e.to_string()))?;
+    if let Some((option, _)) = parsed.query_pairs().find(|(key, _)| !OPTIONS.contains(&key.as_ref())) {
+        return Err(bad(format!(
+            "unknown option {option:?}; sslmode, sslrootcert, host, application_name and the like are known"
+        )));
+    }
+    let options = PgConnectOptions::from_str(url).map_err(|e| bad(e.to_string()))?;
+    Ok(options.disable_statement_logging())
+}
+
+/// Leaves the password out of a URL, which is told to people and written to logs.
+fn without_secret(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
+    let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().filter(|(key, _)| key != "password").collect();
+    if parsed.query().is_some_and(|query| query.contains("password")) {
+        parsed.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    if parsed.password().is_some() {
+        // Only a URL without a host cannot have a password, and such a URL has none to hide.
+        let _ = parsed.set_password(Some("***"));
+    }
+    parsed.to_string()
+}
+
+/// Connects once and at once: a pool would go on trying, and in the end say only that it took too long.
+async fn look(options: &PgConnectOptions, shown: &str) -> Result<(), IndexError> {
+    let failed =
+        |error| IndexError::Open { url: shown.to_owned(), source: DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))) };
+    let connecting = sqlx::PgConnection::connect_with(options);
+    let connection = match tokio::time::timeout(PATIENCE, connecting).await {
+        Ok(connected) => connected.map_err(failed)?,
+        Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
+    };
+    // Whether the server hears the farewell does not matter.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+async fn connect(
+    options: &PgConnectOptions,
+    shown: &str,
+    access: Access,
+    connections: u32,
+) -> Result<DatabaseConnection, IndexError> {
+    let session = match access {
+        // What a SELECT cannot do by mistake, the server refuses as well.
+        Access::Read => "SET timezone = 'UTC'; SET default_transaction_read_only = on",
+        Access::Write => "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET client_min_messages = warning",
+    };
+    let mine = options.clone();
+    let mut pool = ConnectOptions::new("postgres://localhost");
+    pool.max_connections(connections)
+        .acquire_timeout(PATIENCE * 3)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(move |_| mine.clone())
+        .map_sqlx_postgres_pool_opts(move |pool| {
+            pool.after_connect(move |connection, _| {
+                Box::pin(async move { sqlx::Executor::execute(connection, session).await.map(drop) })
+            })
+        });
+    Database::connect(pool).await.map_err(|source| IndexError::Open { url: shown.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_parsed_or_refused_and_secrets_are_not_told() {
+        for url in [
+            "postgres://u@h/d",
+            "postgresql://h:5433/d?sslmode=verify-full",
+            "postgres:///d?host=/run/postgresql&user=u",
+        ] {
+            assert!(parse(url).is_ok(), "{url}");
+        }
+        for url in ["postgres://h/d?nonsense=1", "postgres://h/d?sslmode=perhaps", "postgres://h:port/d"] {
+            assert!(parse(url).unwrap_err().is_usage(), "{url}");
+        }
+        for url in ["postgres://u:sesame@h/d?sslmode=perhaps", "postgres://u@h/d?password=sesame&nonsense=1"] {
+            let told = parse(url).unwrap_err().to_string();
+            assert!(!told.contains("sesame") && told.contains("h/d"), "{told}");
+        }
+    }
+}
