@@ -7,7 +7,7 @@ use sea_orm_migration::prelude::*;
 mod m20261123_000001_users;
 mod m20261123_000002_stored_files;
 mod m20261123_000003_share_links;
-mod m20261123_000004_users_records_when_refused;
+mod m20261123_000004_users_unsettled_since;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -22,7 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_users::Migration),
             Box::new(m20261123_000002_stored_files::Migration),
             Box::new(m20261123_000003_share_links::Migration),
-            Box::new(m20261123_000004_users_records_when_refused::Migration),
+            Box::new(m20261123_000004_users_unsettled_since::Migration),
         ]
     }
 }

@@ -62,7 +62,7 @@ async fn reconcile(
         index.user(user).await?;
     }
     // Only now: a run that cannot begin leaves an earlier report as it is.
-    if let Err(failure) = screen.open_report(storage.root()) {
+    if let Err(failure) = screen.open_report(storage.root(), index.files()) {
         return Ok(Err(failure));
     }
     tracing::info!(mode = %request.mode, dry_run = request.dry_run, "run begins");
@@ -113,8 +113,8 @@ impl Screen {
         }
     }
 
-    fn open_report(&mut self, root: Option<&Path>) -> Result<(), Failure> {
-        self.file = self.report.as_deref().map(|path| ReportFile::create(path, root)).transpose()?;
+    fn open_report(&mut self, root: Option<&Path>, index: &[PathBuf]) -> Result<(), Failure> {
+        self.file = self.report.as_deref().map(|path| ReportFile::create(path, root, index)).transpose()?;
         Ok(())
     }
 

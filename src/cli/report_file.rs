@@ -17,19 +17,36 @@ pub(super) struct ReportFile {
 }
 
 impl ReportFile {
-    /// Checks that the name says a format that can be written.
+    /// Checks that the name says a format that can be written, in a directory that is there.
     pub(super) fn check_name(path: &Path) -> Result<(), Failure> {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+            let message = format!("report {path:?} cannot be written: {parent:?} is no directory");
+            return Err(Failure::new(Exit::Usage, message));
+        }
         if path.extension().is_some_and(|e| e == "ndjson") {
             return Ok(());
         }
         Err(Failure::new(Exit::Usage, format!("report {path:?}: the name has to end in .ndjson")))
     }
 
-    /// Makes the file, or empties it; never within the storage at `root`, where only its users write.
-    pub(super) fn create(path: &Path, root: Option<&Path>) -> Result<Self, Failure> {
+    /// Makes the file, or empties it; never within the storage at `root`, where only its users write, nor in
+    /// place of one of the files of the `index`.
+    pub(super) fn create(path: &Path, root: Option<&Path>, index: &[PathBuf]) -> Result<Self, Failure> {
         let refused = |e: std::io::Error| Failure::new(Exit::Usage, format!("report {path:?} cannot be written: {e}"));
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let target = std::fs::canonicalize(path).or_else(|_| std::fs::canonicalize(parent)).map_err(refused)?;
+        let target = match std::fs::canonicalize(path) {
+            Ok(target) => target,
+            // Where a link to nothing would lead nobody can check.
+            Err(_) if path.is_symlink() => {
+                let message = format!("report {path:?} is a link that cannot be followed; name a file");
+                return Err(Failure::new(Exit::Usage, message));
+            }
+            Err(_) => std::fs::canonicalize(parent).map_err(refused)?,
+        };
+        if index.iter().any(|file| std::fs::canonicalize(file).is_ok_and(|file| file == target)) {
+            return Err(Failure::new(Exit::Usage, format!("report {path:?} is the index; name another file")));
+        }
         if root.is_some_and(|root| target.starts_with(root)) {
             let message = format!("report {path:?} would lie within the storage; name a place outside of it");
             return Err(Failure::new(Exit::Usage, message));

@@ -102,11 +102,11 @@ pub enum IndexError {
     #[error("the index cannot be written: the task that writes stopped")]
     WriterStopped,
     /// A record is damaged.
-    #[error("record {0} is damaged: its columns are not readable text; mend or delete it by hand")]
+    #[error("record {0} is damaged: a column is not readable text; mend or delete it by hand")]
     Damaged(RecordId),
     /// A record's path is a BLOB.
     #[error(
-        "record {0} has a path that is no text; mend it: UPDATE stored_files SET path = CAST(path AS TEXT) WHERE id = {0}"
+        "record {0} has a path that is no text but a BLOB; give it a text that no other record has as path, or delete it"
     )]
     BlobPath(RecordId),
     /// A user's row is damaged.

@@ -1,14 +1,14 @@
 //! Share links: what people made, and therefore what a rebuild never loses.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryResult,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _,
     QuerySelect as _,
 };
 use serde::Serialize;
 
 use super::connect::Index;
 use super::deletes::linked_ids;
-use super::dialect::{Dialect, sql};
+use super::dialect::{Dialect, lossy, sql};
 use super::entity::{share_links, stored_files};
 use super::error::IndexError;
 use super::writes::{json, unix_seconds};
@@ -116,13 +116,13 @@ impl Index {
             .map(|row| {
                 Ok(ShareLink {
                     id: row.try_get_by_index(0)?,
-                    token: text(row, 1)?.unwrap_or_default(),
+                    token: lossy(row, 1)?.unwrap_or_default(),
                     user_id: row.try_get_by_index(2)?,
-                    path: text(row, 3)?.unwrap_or_default(),
+                    path: lossy(row, 3)?.unwrap_or_default(),
                     stored_file_id: row.try_get_by_index(4)?,
                     is_active: row.try_get_by_index(5)?,
-                    expires_at: text(row, 6)?.map(told),
-                    created_at: text(row, 7)?.map(told).unwrap_or_default(),
+                    expires_at: lossy(row, 6)?.map(told),
+                    created_at: lossy(row, 7)?.map(told).unwrap_or_default(),
                 })
             })
             .collect::<Result<_, DbErr>>()
@@ -142,12 +142,6 @@ impl Index {
             .map_err(IndexError::Write)?;
         if ended.rows_affected == 0 { Err(IndexError::UnknownLink(token.to_owned())) } else { Ok(()) }
     }
-}
-
-/// Reads bytes as text, whatever they are: a listing is for people, and one odd row must not hide the others.
-fn text(row: &QueryResult, column: usize) -> Result<Option<String>, DbErr> {
-    let bytes: Option<Vec<u8>> = row.try_get_by_index(column)?;
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Writes a time in the one way that both databases are told; what is no time stays as it is.

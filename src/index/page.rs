@@ -13,6 +13,7 @@ use crate::model::{RecordFacts, RecordId, UserId};
 pub struct RecordPage {
     user: UserId,
     rows: Rows,
+    broken: Option<RecordId>,
 }
 
 #[derive(Debug)]
@@ -33,7 +34,17 @@ impl RecordPage {
             Dialect::Sqlite => Rows::Packed(PackedPage::read(db, user, after, limit).await?),
             Dialect::Postgres => Rows::Wide(WidePage::read(db, user, after, limit).await?),
         };
-        Ok(Self { user, rows })
+        Ok(Self { user, rows, broken: None })
+    }
+
+    /// Makes an empty page for a user whose further records cannot be read because of the record `broken`.
+    pub(super) fn broken(user: UserId, broken: RecordId) -> Self {
+        Self { user, rows: Rows::Packed(PackedPage::empty()), broken: Some(broken) }
+    }
+
+    /// Returns the record that keeps the user's further records from being read; only an empty page has one.
+    pub fn broken_at(&self) -> Option<RecordId> {
+        self.broken
     }
 
     /// Returns whose records these are.

@@ -74,6 +74,8 @@ async fn read_user(
     loop {
         let page = match RecordPage::read(db, user, after.as_deref(), PAGE).await {
             Ok(page) => page,
+            // It costs its user the rest, and nobody else anything.
+            Err(IndexError::Damaged(id)) => RecordPage::broken(user, id),
             Err(error) if patience.again(&error).await => continue,
             Err(error) => {
                 let _ = give.send(Err(error)).await;

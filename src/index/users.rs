@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    QueryFilter as _, QueryResult, Value,
 };
 use serde::Serialize;
 
 use super::connect::Index;
-use super::dialect::{Dialect, keep_user_id, run, sql};
+use super::dialect::{Dialect, keep_user_id, lossy, run, sql};
 use super::entity::users;
 use super::error::IndexError;
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
-use crate::model::{Prefix, UserId};
+use crate::model::{Prefix, Timestamp, UserId};
 
 /// A registered user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,17 +85,19 @@ impl Index {
         rows(&self.reader).await
     }
 
-    /// Returns how many records users had when deletions were last refused to them, for whom they were.
+    /// Returns since when users' records may have been added by runs that were refused or broke off, for whom that is so.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn records_when_refused(&self) -> Result<HashMap<UserId, u64>, IndexError> {
-        let query = "SELECT id, records_when_refused FROM users WHERE records_when_refused IS NOT NULL";
-        let rows = self.reader.query_all_raw(sql(&self.reader, query, [])).await.map_err(IndexError::Read)?;
-        rows.iter()
-            .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index::<i64>(1)?.try_into().unwrap_or(0))))
-            .collect::<Result<_, sea_orm::DbErr>>()
-            .map_err(IndexError::Read)
+    pub async fn unsettled(&self) -> Result<HashMap<UserId, Timestamp>, IndexError> {
+        let dialect = Dialect::of(&self.reader);
+        let since = dialect.bytes("unsettled_since");
+        let query = format!("SELECT id, {since} FROM users WHERE unsettled_since IS NOT NULL");
+        let rows = self.reader.query_all_raw(dialect.sql(&query, [])).await.map_err(IndexError::Read)?;
+        let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, lossy(row, 1)?.unwrap_or_default()));
+        let rows: Vec<(UserId, String)> =
+            rows.iter().map(read).collect::<Result<_, DbErr>>().map_err(IndexError::Read)?;
+        Ok(rows.into_iter().filter_map(|(id, since)| Some((id, Timestamp::from_text(&since)?))).collect())
     }
 
     /// Returns the user `id`.
@@ -102,8 +105,13 @@ impl Index {
     /// # Errors
     /// When there is none, or the index cannot be read.
     pub async fn user(&self, id: UserId) -> Result<User, IndexError> {
-        let row = self.user_rows().await?.into_iter().find(|u| u.id == id);
-        row.ok_or_else(|| IndexError::UnknownUser(id.to_string()))?.parse()
+        let mut rows = self.user_rows().await?;
+        let at = rows.iter().position(|u| u.id == id).ok_or_else(|| IndexError::UnknownUser(id.to_string()))?;
+        let user = rows.swap_remove(at).parse()?;
+        // Others whose row is damaged are no hindrance, but whoever shares a part of the storage is.
+        let others: Vec<User> = rows.into_iter().filter_map(|row| row.parse().ok()).collect();
+        check_free(&others, user.id, &user.name, &user.prefix)?;
+        Ok(user)
     }
 
     /// Returns the lowest id above all that users have or had.
@@ -162,11 +170,8 @@ impl Index {
         );
         let values = [unix_seconds(clock::now()).into(), user.id.into()];
         let rows = transaction.query_all_raw(sql(&transaction, &links, values)).await.map_err(IndexError::Read)?;
-        let active: Vec<bool> = rows
-            .iter()
-            .map(|row| row.try_get_by_index(0))
-            .collect::<Result<_, sea_orm::DbErr>>()
-            .map_err(IndexError::Read)?;
+        let active: Vec<bool> =
+            rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, DbErr>>().map_err(IndexError::Read)?;
         let links = active.into_iter().filter(|active| *active).count() as u64;
         if links > 0 {
             return Err(IndexError::StillShared { name: user.name, links });
@@ -211,21 +216,34 @@ impl Writer {
         Ok(transaction)
     }
 
-    /// Keeps how many records users had when deletions were refused to them; `None` forgets it.
+    /// Notes that what is added for `users` from now on comes from a run that has not ended well yet.
     ///
     /// # Errors
     /// When the database does.
-    pub async fn remember_refusal(&self, users: &[(UserId, Option<u64>)]) -> Result<(), IndexError> {
+    pub async fn unsettle(&self, users: &[UserId]) -> Result<(), IndexError> {
+        let now = clock::now().to_text();
+        self.update_users(|d| format!("{} WHERE unsettled_since IS NULL", d.time("?")), vec![now.into()], users).await
+    }
+
+    /// Notes that a run has ended well for `users`.
+    ///
+    /// # Errors
+    /// When the database does.
+    pub async fn settle(&self, users: &[UserId]) -> Result<(), IndexError> {
+        self.update_users(|_| "NULL WHERE unsettled_since IS NOT NULL".to_owned(), Vec::new(), users).await
+    }
+
+    async fn update_users(
+        &self,
+        set: impl Fn(Dialect) -> String,
+        mut values: Vec<Value>,
+        users: &[UserId],
+    ) -> Result<(), IndexError> {
         let transaction = self.begin().await?;
         let dialect = Dialect::of(&transaction);
-        let update = format!(
-            "UPDATE users SET records_when_refused = new.records \
-             FROM (SELECT CAST(value->>0 AS bigint) AS new_id, CAST(value->>1 AS bigint) AS records FROM {}) AS new \
-             WHERE users.id = new.new_id",
-            dialect.words().rows
-        );
-        let rows = json(users.iter());
-        transaction.execute_raw(dialect.sql(&update, [rows.into()])).await.map_err(IndexError::Write)?;
+        values.push(json(users.iter()).into());
+        let update = format!("UPDATE users SET unsettled_since = {} AND id IN {}", set(dialect), dialect.words().ids);
+        transaction.execute_raw(dialect.sql(&update, values)).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)
     }
 
@@ -252,9 +270,8 @@ impl Writer {
         ];
         let rows = transaction.query_all_raw(sql(&transaction, &near, values)).await.map_err(IndexError::Read)?;
         for row in rows {
-            let read = |row: &sea_orm::QueryResult| {
-                Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?))
-            };
+            let read =
+                |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?));
             let (id, name, prefix): (i64, String, String) = read(&row).map_err(IndexError::Read)?;
             let other = UserRow { id, name, prefix }.parse()?;
             check_free(&[other], user.id, &user.name, &user.prefix)?;
@@ -321,15 +338,15 @@ async fn load(db: &impl ConnectionTrait) -> Result<Vec<User>, IndexError> {
 }
 
 async fn rows(db: &impl ConnectionTrait) -> Result<Vec<UserRow>, IndexError> {
-    let query = "SELECT id, CAST(name AS TEXT), CAST(prefix AS TEXT) FROM users ORDER BY id";
-    let rows = db.query_all_raw(sql(db, query, [])).await.map_err(IndexError::Read)?;
-    rows.iter()
-        .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?)))
-        .map(|row: Result<(UserId, String, String), sea_orm::DbErr>| {
-            row.map(|(id, name, prefix)| UserRow { id, name, prefix })
-        })
-        .collect::<Result<_, sea_orm::DbErr>>()
-        .map_err(IndexError::Read)
+    let dialect = Dialect::of(db);
+    let (name, prefix) = (dialect.bytes("name"), dialect.bytes("prefix"));
+    let query = format!("SELECT id, {name}, {prefix} FROM users ORDER BY id");
+    let rows = db.query_all_raw(dialect.sql(&query, [])).await.map_err(IndexError::Read)?;
+    let read = |row: &QueryResult| {
+        let (name, prefix) = (lossy(row, 1)?.unwrap_or_default(), lossy(row, 2)?.unwrap_or_default());
+        Ok(UserRow { id: row.try_get_by_index(0)?, name, prefix })
+    };
+    rows.iter().map(read).collect::<Result<_, DbErr>>().map_err(IndexError::Read)
 }
 
 /// Returns an id that no user has or had.

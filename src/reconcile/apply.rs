@@ -29,8 +29,10 @@ pub(super) trait Sink: Send {
     async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError>;
     /// Deletes records that the guard has cleared.
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError>;
-    /// Keeps for the next run how many records users had when deletions were refused to them.
-    async fn remember_refusal(&mut self, users: &[(UserId, Option<u64>)]) -> Result<(), IndexError>;
+    /// Keeps for the next run that additions for `users` are from a run that has not ended well.
+    async fn unsettle(&mut self, users: &[UserId]) -> Result<(), IndexError>;
+    /// Keeps for the next run that all is well with `users`.
+    async fn settle_users(&mut self, users: &[UserId]) -> Result<(), IndexError>;
     /// Waits for what is under way, and returns what was written in all.
     async fn settle(&mut self) -> Result<Written, IndexError>;
 }
@@ -71,9 +73,14 @@ impl Sink for IndexSink {
         self.writer.delete(&candidates).await
     }
 
-    async fn remember_refusal(&mut self, users: &[(UserId, Option<u64>)]) -> Result<(), IndexError> {
+    async fn unsettle(&mut self, users: &[UserId]) -> Result<(), IndexError> {
         self.settle().await?;
-        self.writer.remember_refusal(users).await
+        self.writer.unsettle(users).await
+    }
+
+    async fn settle_users(&mut self, users: &[UserId]) -> Result<(), IndexError> {
+        self.settle().await?;
+        self.writer.settle(users).await
     }
 
     async fn settle(&mut self) -> Result<Written, IndexError> {
@@ -108,7 +115,11 @@ impl Sink for Preview {
         Ok(vec![Fate::Deleted; cleared.len()])
     }
 
-    async fn remember_refusal(&mut self, _users: &[(UserId, Option<u64>)]) -> Result<(), IndexError> {
+    async fn unsettle(&mut self, _users: &[UserId]) -> Result<(), IndexError> {
+        Ok(())
+    }
+
+    async fn settle_users(&mut self, _users: &[UserId]) -> Result<(), IndexError> {
         Ok(())
     }
 

@@ -69,6 +69,11 @@ impl RecordCursor {
         self.page.as_ref().and_then(RecordPage::blob_path)
     }
 
+    /// Returns the record that keeps the user's further records from being read, if there is one. Known at the end.
+    pub(super) fn broken_at(&self) -> Option<RecordId> {
+        self.page.as_ref().and_then(RecordPage::broken_at)
+    }
+
     /// Goes on to the next record.
     pub(super) fn advance(&mut self) {
         self.at += 1;

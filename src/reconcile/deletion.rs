@@ -101,7 +101,7 @@ impl Deletion<'_> {
         let mut answers = stream::iter(keys).map(|key| storage.glance(key)).buffered(GLANCES);
         while self.silent < GLANCES {
             let Some(glance) = answers.next().await else { return glances };
-            let gone = matches!(&glance, Glance::Unknown(trouble) if trouble.code == UNREACHABLE);
+            let gone = storage.is_remote() && matches!(glance, Glance::Unknown(_));
             self.silent = if gone { self.silent + 1 } else { 0 };
             glances.push(glance);
         }

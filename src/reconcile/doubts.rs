@@ -20,6 +20,8 @@ pub(super) enum Shadow {
 pub(super) struct Doubts {
     /// In the order of their keys.
     entries: VecDeque<Doubt>,
+    /// The top folder of the last place that could not be read and that the listing has passed.
+    failed: Option<String>,
 }
 
 #[derive(Debug)]
@@ -48,8 +50,8 @@ impl Doubts {
 
     /// Says how a record of `key` stands. Records are asked for in key order: what lies before is forgotten.
     pub(super) fn shadow(&mut self, key: &str) -> Shadow {
-        while self.entries.front().is_some_and(|doubt| doubt.hides.ends_before(key)) {
-            self.entries.pop_front();
+        while let Some(passed) = self.entries.pop_front_if(|doubt| doubt.hides.ends_before(key)) {
+            self.remember_failure(&passed);
         }
         let mut shadow = Shadow::None;
         for Doubt { hides, .. } in self.entries.iter().take_while(|doubt| doubt.first_key() <= key) {
@@ -64,6 +66,10 @@ impl Doubts {
 
     /// Tells whether reading failed where keys that begin with `start` could be.
     pub(super) fn failed_within(&self, start: &str) -> bool {
+        let folder = start.split('/').next();
+        if self.failed.is_some() && self.failed.as_deref() == folder {
+            return true;
+        }
         self.entries.iter().filter(|doubt| doubt.failure).any(|doubt| match &doubt.hides {
             Hides::Tree(top) => {
                 top.is_empty() || format!("{top}/").starts_with(start) || start.starts_with(&format!("{top}/"))
@@ -74,7 +80,20 @@ impl Doubts {
 
     /// Forgets what lies before `key`, where the listing is now.
     pub(super) fn pass(&mut self, key: &str) {
-        self.entries.retain(|doubt| !doubt.hides.ends_before(key));
+        for doubt in std::mem::take(&mut self.entries) {
+            if doubt.hides.ends_before(key) {
+                self.remember_failure(&doubt);
+            } else {
+                self.entries.push_back(doubt);
+            }
+        }
+    }
+
+    /// A user who is adopted at a later object of the same folder has to know of it.
+    fn remember_failure(&mut self, passed: &Doubt) {
+        if passed.failure {
+            self.failed = passed.first_key().split('/').next().map(str::to_owned);
+        }
     }
 }
 

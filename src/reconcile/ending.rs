@@ -2,7 +2,7 @@
 //! counted.
 
 use super::deletion::Deletion;
-use super::guard::{RefusalCode, UserDeletions, Verdict, judge};
+use super::guard::{UserDeletions, Verdict, judge};
 use super::report::Report;
 use super::run::Run;
 use super::stop::Stop;
@@ -11,22 +11,15 @@ use crate::model::UserId;
 impl Run<'_> {
     /// Deletes what waits and may go.
     pub(super) async fn delete(&mut self) -> Result<(), Stop> {
-        let of = |user: &UserId| self.queued.get(user).copied().unwrap_or(0);
-        let users: Vec<UserDeletions> = self
-            .scopes
-            .iter()
-            .map(|s| UserDeletions {
-                user: s.user.id,
-                records: s.records_to_judge(),
-                queued: of(&s.user.id),
-                complete: s.complete,
-            })
-            .collect();
+        let users: Vec<UserDeletions> = self.scopes.iter().map(|s| s.deletions()).collect();
         let verdict = judge(&users, self.policy.max_delete);
         self.report.refusal = verdict.refusal.clone();
-        if self.policy.deletes {
-            self.remember_refusal(&users, &verdict).await?;
+        let refused: Vec<UserId> =
+            users.iter().filter(|u| u.now.queued > 0 && !verdict.is_open(u.user)).map(|u| u.user).collect();
+        if !refused.is_empty() {
+            self.sink.unsettle(&refused).await?;
         }
+        let settled = self.settled(&users, &verdict);
         let deletion = Deletion {
             storage: self.storage,
             prefixes: self.scopes.iter().map(|s| (s.user.id, s.user.prefix.clone())).collect(),
@@ -36,31 +29,25 @@ impl Run<'_> {
             observer: &mut *self.observer,
             silent: 0,
         };
-        deletion.run(std::mem::take(&mut self.queue)).await
-    }
-
-    /// Has the index remember whom deletions were refused to, and how many records they had then; and forget it for
-    /// whom nothing is withheld any more.
-    async fn remember_refusal(&mut self, users: &[UserDeletions], verdict: &Verdict) -> Result<(), Stop> {
-        let all = verdict.refusal.as_ref().is_some_and(|r| r.code == RefusalCode::TooManyDeletions);
-        let changed: Vec<(UserId, Option<u64>)> = self
-            .scopes
-            .iter()
-            .zip(users)
-            .map(|(scope, judged)| match judged.queued {
-                _ if all => (scope, Some(judged.records)),
-                0 if judged.complete => (scope, None),
-                0 => (scope, scope.when_refused),
-                _ if verdict.is_open(judged.user) => (scope, None),
-                _ => (scope, Some(judged.records)),
-            })
-            .filter(|(scope, now)| scope.when_refused != *now)
-            .map(|(scope, now)| (scope.user.id, now))
-            .collect();
-        if !changed.is_empty() {
-            self.sink.remember_refusal(&changed).await?;
+        deletion.run(std::mem::take(&mut self.queue)).await?;
+        if !settled.is_empty() {
+            self.sink.settle_users(&settled).await?;
         }
         Ok(())
+    }
+
+    /// Returns the users for whom this run ends well: nothing is withheld that waits, and nothing waits in hiding.
+    fn settled(&self, users: &[UserDeletions], verdict: &Verdict) -> Vec<UserId> {
+        let ends_well = |(scope, user): &(&super::scopes::Scope, &UserDeletions)| {
+            let nothing = user.now.queued == 0 && (scope.young == 0 || scope.unsettled.is_none());
+            scope.complete && (nothing || verdict.is_open(user.user))
+        };
+        let known = |scope: &super::scopes::Scope| scope.unsettled.is_some() || self.unsettled;
+        if !self.policy.deletes {
+            return Vec::new();
+        }
+        let scopes = self.scopes.iter().zip(users);
+        scopes.filter(ends_well).filter(|(scope, _)| known(scope)).map(|(scope, _)| scope.user.id).collect()
     }
 
     /// Waits for what is under way, and counts what was done.

@@ -15,16 +15,33 @@ const MOST_PERCENT: u64 = 50;
 /// A user with more records than this does not lose all of them at once.
 const FEW: u64 = 10;
 
+/// How many records would go, of how many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    /// The records.
+    pub(super) records: u64,
+    /// Those that wait for their deletion.
+    pub(super) queued: u64,
+}
+
+impl Share {
+    fn sum(shares: impl Iterator<Item = Self>) -> Self {
+        shares.fold(Self::default(), |sum, s| Self { records: sum.records + s.records, queued: sum.queued + s.queued })
+    }
+}
+
 /// What a run knows of one user's deletions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UserDeletions {
     /// Who.
     pub(super) user: UserId,
-    /// How many records the user has, without those that were made since deletions were last refused: a refused run
-    /// that adds records would else soften the limit for the next one.
-    pub(super) records: u64,
-    /// How many of them wait for their deletion.
-    pub(super) queued: u64,
+    /// The user's records, and how many of them wait for their deletion.
+    pub(super) now: Share,
+    /// The same of those records alone that were there before a run that was refused or broke off, if there was one:
+    /// what such a run has added does not soften the limits for the next one.
+    pub(super) before: Option<Share>,
+    /// The same of those that were there before the first such run of any user.
+    pub(super) before_all: Share,
     /// Whether the listing of the user's prefix can be trusted.
     pub(super) complete: bool,
 }
@@ -99,34 +116,49 @@ impl Verdict {
 /// Judges the deletions of a run: of each user and of all together. Too many for one means that none go.
 pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdict {
     let trusted = || users.iter().filter(|u| u.complete);
-    let all = (trusted().map(|u| u.queued).sum(), users.iter().map(|u| u.records).sum());
-    let each = trusted().map(|u| (format!("user {}", u.user), u.queued, u.records, true));
+    // What is not trusted does not go, but its records are there.
+    let doubtful = || users.iter().filter(|u| !u.complete);
+    let of_all = |share: fn(&UserDeletions) -> Share| Share {
+        queued: Share::sum(trusted().map(share)).queued,
+        records: Share::sum(trusted().chain(doubtful()).map(share)).records,
+    };
+    let (now, before) = (of_all(|u| u.now), of_all(|u| u.before_all));
+    let each = trusted().flat_map(|u| {
+        let whose = format!("user {}", u.user);
+        let earlier = u.before.map(|before| (format!("{whose}{EARLIER}"), before, true));
+        std::iter::once((whose, u.now, true)).chain(earlier)
+    });
+    let everyone = "all users together";
     let refused = each
-        .chain([("all users together".to_owned(), all.0, all.1, false)])
-        .find_map(|(whose, queued, records, one)| too_many(&whose, queued, records, one, limit));
+        .chain([(everyone.to_owned(), now, false), (format!("{everyone}{EARLIER}"), before, false)])
+        .find_map(|(whose, share, one)| too_many(&whose, share, one, limit));
     if let Some(message) = refused {
         // The flag has to let everything through that waits, or the next run is refused once more.
         let message =
-            format!("{message}; nothing was deleted. If this is right, run again with --max-delete {}", all.0);
+            format!("{message}; nothing was deleted. If this is right, run again with --max-delete {}", now.queued);
         return Verdict {
             open: HashSet::new(),
             refusal: Some(Refusal { code: RefusalCode::TooManyDeletions, message }),
         };
     }
-    let withheld: Vec<&UserDeletions> = users.iter().filter(|u| !u.complete && u.queued > 0).collect();
+    let withheld: Vec<&UserDeletions> = doubtful().filter(|u| u.now.queued > 0).collect();
     let refusal = (!withheld.is_empty()).then(|| Refusal {
         code: RefusalCode::IncompleteListing,
         message: format!(
             "{} deletions of {} users were withheld, because the listing of their prefixes cannot be trusted",
-            withheld.iter().map(|u| u.queued).sum::<u64>(),
+            withheld.iter().map(|u| u.now.queued).sum::<u64>(),
             withheld.len()
         ),
     });
-    Verdict { open: trusted().filter(|u| u.queued > 0).map(|u| u.user).collect(), refusal }
+    Verdict { open: trusted().filter(|u| u.now.queued > 0).map(|u| u.user).collect(), refusal }
 }
 
-/// Says why `queued` deletions out of `records` are too many, if they are.
-fn too_many(whose: &str, queued: u64, records: u64, one_user: bool, limit: Option<MaxDelete>) -> Option<String> {
+/// Said of records that were there before a run that was refused or broke off.
+const EARLIER: &str = " from before the last run that was refused or broke off";
+
+/// Says why deletions are too many, if they are.
+fn too_many(whose: &str, share: Share, one_user: bool, limit: Option<MaxDelete>) -> Option<String> {
+    let Share { records, queued } = share;
     let over = |percent: u64| u128::from(queued) * 100 > u128::from(records) * u128::from(percent);
     let of = format!("{queued} of the {records} records of {whose}");
     match limit {
@@ -138,7 +170,7 @@ fn too_many(whose: &str, queued: u64, records: u64, one_user: bool, limit: Optio
         None if queued > MANY && over(MOST_PERCENT) => {
             Some(format!("{of} would go, more than {MANY} and more than {MOST_PERCENT}%"))
         }
-        None if one_user && records > FEW && queued >= records => Some(format!("{of} would go, all of them")),
+        None if one_user && records > FEW && queued == records => Some(format!("{of} would go, all of them")),
         None => None,
     }
 }
@@ -148,7 +180,13 @@ mod tests {
     use super::*;
 
     fn user(user: UserId, records: u64, queued: u64) -> UserDeletions {
-        UserDeletions { user, records, queued, complete: true }
+        let now = Share { records, queued };
+        UserDeletions { user, now, before: None, before_all: now, complete: true }
+    }
+
+    fn earlier(user: UserDeletions, records: u64, queued: u64) -> UserDeletions {
+        let before = Share { records, queued };
+        UserDeletions { before: Some(before), before_all: before, ..user }
     }
 
     fn refused(users: &[UserDeletions], limit: Option<&str>) -> Option<RefusalCode> {
@@ -169,7 +207,23 @@ mod tests {
             (vec![user(1, 200, 100)], None, NO),
             (vec![user(1, 202, 101)], None, NO),
             (vec![user(1, 201, 101)], None, TOO_MANY),
-            (vec![user(1, 11, 12)], None, TOO_MANY),
+            (vec![earlier(user(1, 401, 200), 200, 200)], None, TOO_MANY),
+            (vec![earlier(user(1, 12, 11), 11, 11)], None, TOO_MANY),
+            (vec![earlier(user(1, 24, 12), 12, 12)], Some("50%"), TOO_MANY),
+            (vec![earlier(user(1, 24, 12), 12, 12)], Some("12"), NO),
+            (vec![earlier(user(1, 60, 60), 5, 5)], None, TOO_MANY),
+            (vec![earlier(user(1, 60, 5), 5, 5)], None, NO),
+            (vec![earlier(user(1, 5_000, 11), 11, 0)], None, NO),
+            (vec![earlier(user(1, 500, 113), 11, 3)], None, NO),
+            (
+                vec![
+                    earlier(user(1, 99, 60), 99, 60),
+                    earlier(user(2, 99, 60), 99, 60),
+                    earlier(user(3, 100, 0), 0, 0),
+                ],
+                None,
+                TOO_MANY,
+            ),
             (vec![user(1, 100_000, 50_000)], None, NO),
             (vec![user(1, 99, 60), user(2, 99, 60)], None, TOO_MANY),
             (vec![user(1, 10, 10), user(2, 10, 10)], None, NO),

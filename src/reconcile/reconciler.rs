@@ -1,7 +1,5 @@
 //! A request -> a run: everything that can be wrong with it is found before the first write.
 
-use std::collections::HashMap;
-
 use super::adoption::Adoption;
 use super::apply::{IndexSink, Preview, Sink, WriteBatch};
 use super::cursor::RecordCursor;
@@ -44,7 +42,7 @@ impl Reconciler {
         let one_user = request.user.and_then(|_| users.first().map(|u| u.prefix.clone()));
         let mut scopes = Scopes::new(users)?;
         if policy.deletes {
-            scopes.remember(&self.index.records_when_refused().await?);
+            scopes.remember(&self.index.unsettled().await?);
         }
         let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
         let sink: Box<dyn Sink> = match policy.writes {
@@ -72,7 +70,7 @@ impl Reconciler {
             writes: WriteBatch::default(),
             orphans: Vec::new(),
             queue: DeletionQueue::default(),
-            queued: HashMap::new(),
+            unsettled: false,
             observer,
             report,
             total,

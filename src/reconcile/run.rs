@@ -1,7 +1,5 @@
 //! The loop: one ordered listing routed to users, merged with their records; additions flow, deletions wait.
 
-use std::collections::HashMap;
-
 use super::adoption::Adoption;
 use super::apply::{Sink, WriteBatch};
 use super::cursor::RecordCursor;
@@ -20,7 +18,7 @@ use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Orphan, Timestamp, U
 use crate::storage::{Batch, Doubt, Listing, Step, StorageReader, content_type_of};
 
 /// How many additions and refreshes one transaction has.
-const WRITES: usize = 5_000;
+const WRITES: usize = 10_000;
 
 /// How many orphans are decided at a time.
 const ORPHANS: usize = 1_000;
@@ -41,7 +39,8 @@ pub(super) struct Run<'r> {
     pub(super) writes: WriteBatch,
     pub(super) orphans: Vec<Orphan>,
     pub(super) queue: DeletionQueue,
-    pub(super) queued: HashMap<UserId, u64>,
+    /// Whether the index knows that additions of this run are under way.
+    pub(super) unsettled: bool,
     pub(super) observer: &'r mut dyn Observer,
     pub(super) report: Report,
     pub(super) total: Option<u64>,
@@ -87,8 +86,8 @@ impl Run<'_> {
         }
         // A storage may end in any number of entries that are no objects: they carry the listing on as well, or all of
         // them would have to be kept in mind. The odd keys of a page do not: they come before the page itself.
-        let entry = batch.bad.iter().rfind(|e| e.reason != BadReason::Unaddressable);
-        let entry = entry.and_then(|e| e.hides.first_key());
+        let entries = batch.bad.iter().filter(|e| e.reason != BadReason::Unaddressable);
+        let entry = entries.filter_map(|e| e.hides.first_key()).next_back();
         match entry.filter(|key| last.as_deref().is_none_or(|last| *key > last)) {
             Some(key) => {
                 self.pass_records_before(key).await?;
@@ -206,7 +205,7 @@ impl Run<'_> {
             self.observer.finding(&evidence::of_object(found, about, &object, None));
         }
         if action == Action::Create {
-            let first = self.scopes.current().is_some_and(|s| s.records == 0) && self.cursor.peek_path().is_none();
+            let first = self.scopes.current().is_some_and(|s| s.records() == 0) && self.cursor.peek_path().is_none();
             self.writes.creates.push(NewRecord { user, object, path_at, content_type, first });
         }
     }
@@ -266,11 +265,9 @@ impl Run<'_> {
     }
 
     fn pass_record(&mut self) {
+        self.scopes.count_record(|| self.cursor.peek().and_then(|record| record.created_at));
         self.cursor.advance();
         self.report.tally.records += 1;
-        if let Some(scope) = self.scopes.current() {
-            scope.records += 1;
-        }
     }
 
     /// Ends the current scope: the listing is past it, so its remaining records have no object.
@@ -294,6 +291,10 @@ impl Run<'_> {
 
     /// Leaves the user at whose end the cursor is.
     fn leave_user(&mut self) {
+        if let Some(record) = self.cursor.broken_at() {
+            self.damaged(&IndexError::Damaged(record));
+            self.scopes.distrust_current();
+        }
         if let Some(record) = self.cursor.blob_path() {
             self.damaged(&IndexError::BlobPath(record));
         }
@@ -349,10 +350,13 @@ impl Run<'_> {
             match plan_orphan(shared, made, &self.policy) {
                 OrphanPlan::Delete => {
                     self.queue.push(orphan)?;
-                    *self.queued.entry(orphan.user).or_default() += 1;
+                    self.scopes.count_queued(orphan.user, made);
                 }
                 OrphanPlan::Skip(reason) => {
                     self.report.tally.skipped += 1;
+                    if reason == SkipReason::TooYoung {
+                        self.scopes.count_young(orphan.user);
+                    }
                     self.tell(orphan, Action::Skip, reason.as_str());
                 }
                 OrphanPlan::Keep => {
@@ -374,6 +378,11 @@ impl Run<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), Stop> {
+        if self.policy.deletes && !self.unsettled && !self.writes.creates.is_empty() {
+            // Before the first addition: should this run be refused or break off, the next one has to know.
+            self.unsettled = true;
+            self.sink.unsettle(&self.scopes.users()).await?;
+        }
         if self.writes.len() > 0 {
             self.sink.write(std::mem::take(&mut self.writes)).await?;
         }

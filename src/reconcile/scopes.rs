@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::guard::{Share, UserDeletions};
 use crate::index::{IndexError, User};
-use crate::model::{Hides, UserId};
+use crate::model::{Hides, Timestamp, UserId};
 
 /// One user's part of the storage, and what the run learns of it.
 #[derive(Debug)]
@@ -12,33 +13,51 @@ pub(super) struct Scope {
     pub(super) user: User,
     /// What every key of the user begins with.
     pub(super) start: String,
-    /// Records that were read.
-    pub(super) records: u64,
     /// Whether the listing of this part can be trusted.
     pub(super) complete: bool,
     /// Whether this run registered the user, who therefore has no records.
     pub(super) adopted: bool,
     /// Whether the listing came to the user's part.
     pub(super) walked: bool,
-    /// How many records the user had when deletions were last refused, if they are since then.
-    pub(super) when_refused: Option<u64>,
+    /// Since when records of the user may have been added by runs that were refused or broke off, if they may.
+    pub(super) unsettled: Option<Timestamp>,
+    /// How many orphans were kept because they are young.
+    pub(super) young: u64,
+    /// What the limits on deletions are measured with.
+    pub(super) shares: Shares,
+}
+
+/// How many of a user's records would go, of all and of those that are older than doubtful additions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shares {
+    now: Share,
+    before: Share,
+    before_all: Share,
 }
 
 impl Scope {
-    /// Returns how many records the limits on deletions are measured against.
-    pub(super) fn records_to_judge(&self) -> u64 {
-        self.when_refused.map_or(self.records, |before| before.min(self.records))
+    /// Returns how many records were read.
+    pub(super) fn records(&self) -> u64 {
+        self.shares.now.records
+    }
+
+    /// Sums up for the guard.
+    pub(super) fn deletions(&self) -> UserDeletions {
+        let Shares { now, before, before_all } = self.shares;
+        let before = self.unsettled.map(|_| before);
+        UserDeletions { user: self.user.id, now, before, before_all, complete: self.complete }
     }
 
     fn of(user: User, adopted: bool) -> Self {
         Self {
             start: user.prefix.scope(),
             user,
-            records: 0,
             complete: true,
             adopted,
             walked: false,
-            when_refused: None,
+            unsettled: None,
+            young: 0,
+            shares: Shares::default(),
         }
     }
 }
@@ -54,6 +73,11 @@ pub(super) enum Place {
     Behind,
 }
 
+/// Tells whether what was made at `made` is older than `since`. Without a border everything is.
+fn is_before(made: Option<Timestamp>, since: Option<Timestamp>) -> bool {
+    made.zip(since).is_none_or(|(made, since)| made < since)
+}
+
 /// Checks that no prefix of `users` lies within another one.
 ///
 /// # Errors
@@ -67,6 +91,8 @@ pub fn check_users(users: Vec<User>) -> Result<(), IndexError> {
 pub(super) struct Scopes {
     scopes: Vec<Scope>,
     at: usize,
+    /// Since when the first of them is unsettled.
+    unsettled: Option<Timestamp>,
 }
 
 impl Scopes {
@@ -82,13 +108,48 @@ impl Scopes {
                 owner: pair[0].user.name.clone(),
             });
         }
-        Ok(Self { scopes, at: 0 })
+        Ok(Self { scopes, at: 0, unsettled: None })
     }
 
-    /// Takes in how many records users had when deletions were last refused.
-    pub(super) fn remember(&mut self, when_refused: &HashMap<UserId, u64>) {
+    /// Takes in since when users are unsettled.
+    pub(super) fn remember(&mut self, unsettled: &HashMap<UserId, Timestamp>) {
         for scope in &mut self.scopes {
-            scope.when_refused = when_refused.get(&scope.user.id).copied();
+            scope.unsettled = unsettled.get(&scope.user.id).copied();
+        }
+        self.unsettled = self.scopes.iter().filter_map(|s| s.unsettled).min();
+    }
+
+    /// Counts a record of the current scope that was made at `made`; what cannot be read counts as old.
+    pub(super) fn count_record(&mut self, made: impl FnOnce() -> Option<Timestamp>) {
+        let first = self.unsettled;
+        let Some(scope) = self.scopes.get_mut(self.at) else { return };
+        scope.shares.now.records += 1;
+        // When nothing is unsettled, nobody needs to read the time.
+        let made = first.and_then(|_| made());
+        scope.shares.before.records += u64::from(is_before(made, scope.unsettled));
+        scope.shares.before_all.records += u64::from(is_before(made, first));
+    }
+
+    /// Returns the scope of a user whom the listing is at, or was at not long ago.
+    fn lately(&mut self, user: UserId) -> Option<&mut Scope> {
+        let end = self.scopes.len().min(self.at + 1);
+        self.scopes[..end].iter_mut().rev().find(|s| s.user.id == user)
+    }
+
+    /// Counts an orphan of `user` that waits for its deletion.
+    pub(super) fn count_queued(&mut self, user: UserId, made: Option<Timestamp>) {
+        let first = self.unsettled;
+        if let Some(scope) = self.lately(user) {
+            scope.shares.now.queued += 1;
+            scope.shares.before.queued += u64::from(is_before(made, scope.unsettled));
+            scope.shares.before_all.queued += u64::from(is_before(made, first));
+        }
+    }
+
+    /// Counts an orphan of `user` that is kept because it is young.
+    pub(super) fn count_young(&mut self, user: UserId) {
+        if let Some(scope) = self.lately(user) {
+            scope.young += 1;
         }
     }
 
@@ -141,6 +202,13 @@ impl Scopes {
             if top.is_empty() || scope.start.starts_with(&below) || below.starts_with(&scope.start) {
                 scope.complete = false;
             }
+        }
+    }
+
+    /// Notes that the current scope cannot be trusted.
+    pub(super) fn distrust_current(&mut self) {
+        if let Some(scope) = self.current() {
+            scope.complete = false;
         }
     }
 

@@ -64,9 +64,12 @@ impl Storage {
     #[must_use]
     pub fn without_files(mut self, files: &[PathBuf]) -> Self {
         let Some(root) = self.root() else { return self };
+        // Through links, where there are any: SQLite puts its side files beside the real one.
         let real = |file: &PathBuf| {
-            let parent = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-            Some(std::fs::canonicalize(parent).ok()?.join(file.file_name()?))
+            std::fs::canonicalize(file).ok().or_else(|| {
+                let parent = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+                Some(std::fs::canonicalize(parent).ok()?.join(file.file_name()?))
+            })
         };
         let key = |file: PathBuf| Some(file.strip_prefix(root).ok()?.to_str()?.to_owned());
         self.hidden = files.iter().filter_map(real).filter_map(key).collect();

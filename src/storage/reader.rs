@@ -48,6 +48,11 @@ impl StorageReader {
         self.etag
     }
 
+    /// Tells whether each answer has to come over a network.
+    pub fn is_remote(&self) -> bool {
+        self.disk.is_none()
+    }
+
     /// Starts the ordered listing of the whole storage, or of one prefix.
     pub fn listing(&self, scope: Option<&Prefix>) -> Listing {
         let prefix = scope.filter(|p| !p.is_whole_storage()).map(|p| Path::parse(p.as_str()));
@@ -77,6 +82,9 @@ impl StorageReader {
         let Some(path) = Path::parse(key).ok().filter(|path| path.as_ref() == key && !key.is_empty()) else {
             return Glance::Unaddressable;
         };
+        if self.hidden.iter().any(|hidden| hidden == key) {
+            return Glance::Absent;
+        }
         match self.store.head(&path).await {
             Ok(_) => Glance::Present,
             Err(Error::NotFound { .. }) => Glance::Absent,

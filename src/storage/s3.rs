@@ -185,12 +185,15 @@ fn edit(text: &str, one_level: bool) -> (Option<String>, Vec<String>) {
 
 /// Finds the next object or folder of a list answer.
 fn find_element(text: &str, from: usize) -> Option<(usize, usize)> {
-    let find = |open: &str, close: &str| {
-        let start = from + text[from..].find(open)?;
-        Some((start, start + text[start..].find(close)? + close.len()))
-    };
-    let (object, folder) = (find("<Contents>", "</Contents>"), find("<CommonPrefixes>", "</CommonPrefixes>"));
-    object.into_iter().chain(folder).min()
+    let starts = memchr::memmem::find_iter(&text.as_bytes()[from..], "<Co").map(|at| from + at);
+    for start in starts {
+        for (open, close) in [("<Contents>", "</Contents>"), ("<CommonPrefixes>", "</CommonPrefixes>")] {
+            if text[start..].starts_with(open) {
+                return Some((start, start + text[start..].find(close)? + close.len()));
+            }
+        }
+    }
+    None
 }
 
 fn inner<'t>(element: &'t str, tag: &str) -> Option<&'t str> {

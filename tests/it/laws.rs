@@ -181,6 +181,20 @@ fn law_01_the_index_itself_is_no_object() {
         let again = run(&["rebuild", "--mode", "full", "--force", "--format", "json"]).ends(0).result();
         assert_eq!((&again["files_on_disk"], &again["records_updated"]), (&2.into(), &0.into()));
     }
+    // A record of it, which an earlier version may have made, is an orphan like any other.
+    let add = "UPDATE stored_files SET path = 'index.sqlite3' WHERE path = 'a'";
+    block_on(async {
+        database::execute(&database::open_file(&playground.path("files/index.sqlite3")).await, add).await;
+    });
+    let done = run(&["rebuild", "--mode", "full", "--force", "--format", "json"]).ends(0).result();
+    assert_eq!((&done["records_deleted"], &done["records_skipped"]), (&1.into(), &0.into()));
+
+    std::os::unix::fs::symlink("files/real.db", playground.path("linked.db")).unwrap();
+    let database = format!("sqlite://{}", playground.path("linked.db").display());
+    let run = |args: &[&str]| playground.run(&[args, &["--database", &database]].concat());
+    run(&["user", "add", "all", "--prefix", ""]).ends(0);
+    run(&["rebuild", "--mode", "sync"]).ends(0);
+    run(&["rebuild"]).ends(0);
 }
 
 /// Law 14: entries that are no objects carry the listing on, wherever the records lie between them.

@@ -95,3 +95,74 @@ fn law_08_a_run_in_doubt_does_not_disarm_the_next_one() {
     let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
     assert_eq!((&refused["orphaned_in_db"], &refused["records_deleted"]), (&13.into(), &0.into()));
 }
+
+/// The records that a user got in a good way count, whatever happened to somebody else, or before.
+#[test]
+fn law_08_what_was_refused_to_one_is_not_held_against_another() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    (0..201).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+    (0..11).for_each(|n| playground.write(&format!("2/f{n}"), "x"));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    (0..150).for_each(|n| playground.remove(&format!("1/f{n}")));
+    // A folder that nobody owns becomes a user's in the very run that is refused.
+    (0..60).for_each(|n| playground.write(&format!("7/f{n}"), "x"));
+    playground.rebuild(&["--mode", "full", "--force", "--adopt"]).ends(3);
+    (11..500).for_each(|n| playground.write(&format!("2/f{n}"), "x"));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    (0..11).for_each(|n| playground.remove(&format!("2/f{n}")));
+    playground.remove("7/f0");
+    let done = playground.rebuild(&["--mode", "clean", "--force", "--user-id", "2"]).ends(0).result();
+    assert_eq!(done["records_deleted"], 11, "11 of 500 are not too many");
+    let done = playground.rebuild(&["--mode", "clean", "--force", "--user-id", "7"]).ends(0).result();
+    assert_eq!(done["records_deleted"], 1);
+    for user in ["2", "7"] {
+        std::fs::remove_dir_all(playground.path("files").join(user)).unwrap();
+        let refused = playground.rebuild(&["--mode", "clean", "--force", "--user-id", user]).ends(3).result();
+        assert_eq!(refused["records_deleted"], 0, "all of a user's records");
+    }
+}
+
+/// A few records at the time of a refusal are no leave to lose the many of today.
+#[test]
+fn law_08_a_small_past_does_not_open_the_present() {
+    let playground = Playground::with_user();
+    (0..5).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.remove("1/f0");
+    playground.rebuild(&["--mode", "clean", "--force", "--max-delete", "0"]).ends(3);
+    (5..60).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    std::fs::remove_dir_all(playground.path("files/1")).unwrap();
+    let refused = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
+    assert!(refused["refusal"]["message"].as_str().unwrap().contains("60 of the 60"), "{refused}");
+}
+
+/// Neither a look at the old ones only nor a run that breaks off in the middle makes additions count.
+#[test]
+fn law_08_a_run_that_ends_badly_or_beside_the_point_settles_nothing() {
+    for badly in [true, false] {
+        let playground = Playground::with_user();
+        (0..201).for_each(|n| playground.write(&format!("1/f{n:03}"), "x"));
+        playground.rebuild(&["--mode", "sync"]).ends(0);
+        (0..111).for_each(|n| playground.remove(&format!("1/f{n:03}")));
+        // Enough that some are written long before the end.
+        let new = if badly { 10_500 } else { 200 };
+        (0..new).for_each(|n| playground.write(&format!("1/a/new{n}"), "x"));
+        if badly {
+            // Nowhere to keep the deletions that wait: additions are made, and then the run breaks off.
+            let mut command = playground.command();
+            command.args(["rebuild", "--mode", "full", "--force", "--format", "json"]).env("TMPDIR", "/no/such/place");
+            let ran: crate::support::playground::Ran = command.output().unwrap().into();
+            let broken = ran.ends(4);
+            assert_eq!(broken.json()["status"], "FAILED");
+            assert!(broken.result()["records_created"].as_u64().unwrap() >= 10_000);
+        } else {
+            playground.rebuild(&["--mode", "full", "--force"]).ends(3);
+            let young = playground.rebuild(&["--mode", "full", "--force", "--min-age", "1d"]).ends(0).result();
+            assert_eq!(young["records_skipped"], 111);
+        }
+        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        assert_eq!(refused["records_deleted"], 0);
+    }
+}

@@ -221,9 +221,17 @@ async fn build(world: &World, backend: &Backend, index: &Index, db: &DatabaseCon
             Link::Expired => ("true", "'2020-01-01T00:00:00+00:00'"),
             Link::Revoked => ("false", "NULL"),
             Link::Garbled if database::on_postgres() => ("true", "'infinity'"),
-            Link::Garbled => {
-                ("true", *random.pick(&["'next tuesday'", "'3000'", "'12:00'", "'1600000000'", "x'00ff'"]))
-            }
+            Link::Garbled => (
+                "true",
+                *random.pick(&[
+                    "'next tuesday'",
+                    "'3000'",
+                    "'12:00'",
+                    "'1600000000'",
+                    "'2020-02-31'",
+                    "x'323030302d30312d3031'",
+                ]),
+            ),
         };
         let link = format!(
             "INSERT INTO share_links (stored_file_id, token, is_active, expires_at) \

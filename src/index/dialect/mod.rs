@@ -7,7 +7,7 @@ pub(super) mod postgres;
 pub(super) mod sqlite;
 pub(super) mod wide;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
 use crate::model::UserId;
 
@@ -55,9 +55,11 @@ pub(super) struct Words {
 static SQLITE: Words = Words {
     rows: "json_each(?) AS rows",
     ids: "(SELECT value FROM json_each(?))",
-    // SQLite would read a bare number as a day of antiquity and a bare time as one of the year 2000: neither is a date.
-    active: "(is_active IS NOT 0 AND (expires_at IS NULL OR unixepoch(expires_at, 'subsec') IS NULL \
-             OR expires_at NOT LIKE '____-__-__%' OR unixepoch(expires_at, 'subsec') >= ?))",
+    // SQLite would read a bare number as a day of antiquity, a bare time as one of the year 2000, and the 31st of
+    // February as a day of March: none of them is a date.
+    active: "(is_active IS NOT 0 AND (expires_at IS NULL OR typeof(expires_at) <> 'text' \
+             OR date(substr(expires_at, 1, 10)) IS NOT substr(expires_at, 1, 10) \
+             OR unixepoch(expires_at, 'subsec') IS NULL OR unixepoch(expires_at, 'subsec') >= ?))",
     // A transaction that writes has the whole database to itself.
     lock: "",
     bytewise: "",
@@ -170,6 +172,12 @@ pub(super) async fn run(
 /// Keeps `id` from being given again.
 pub(super) async fn keep_user_id(db: &impl ConnectionTrait, id: UserId) -> Result<(), DbErr> {
     run(db, Dialect::of(db).words().keep_user_id, [id.into()]).await
+}
+
+/// Reads bytes as text, whatever they are: what is only told or looked through must not fail for one odd row.
+pub(super) fn lossy(row: &QueryResult, column: usize) -> Result<Option<String>, DbErr> {
+    let bytes: Option<Vec<u8>> = row.try_get_by_index(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Numbers the values of a statement, as PostgreSQL wants them.

@@ -65,7 +65,8 @@ impl PackedPage {
         }
     }
 
-    fn empty() -> Self {
+    /// Makes a page without records.
+    pub(crate) fn empty() -> Self {
         Self { text: String::new(), rows: Vec::new(), ids: Vec::new(), damaged: Vec::new(), blob_path: None }
     }
 

@@ -119,7 +119,16 @@ fn exists(path: &str) -> bool {
 
 /// Names the file of a database and those that SQLite makes beside it.
 fn side_files(path: &str) -> Vec<PathBuf> {
-    ["", "-wal", "-shm", "-journal"].iter().map(|end| PathBuf::from(format!("{path}{end}"))).collect()
+    // Through links, where there are any: the side files lie beside the real one.
+    let file = std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+    ["", "-wal", "-shm", "-journal"]
+        .iter()
+        .map(|end| {
+            let mut name = file.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        })
+        .collect()
 }
 
 /// Makes an index without a file.

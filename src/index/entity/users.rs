@@ -13,7 +13,7 @@ pub(crate) struct Model {
     #[sea_orm(unique)]
     pub(crate) prefix: String,
     pub(crate) created_at: DateTimeUtc,
-    pub(crate) records_when_refused: Option<i64>,
+    pub(crate) unsettled_since: Option<DateTimeUtc>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
