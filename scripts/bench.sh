@@ -11,6 +11,9 @@ Measures, in rounds that take turns so that noise hits all alike, with files on 
   a      storm-index audit of an index in sync
   ref2   sqlite3 .import of the same records into an empty table, indexes and WAL included
   b      storm-index sync into an empty index
+  ref3   psql \copy of the same records into an empty table of PostgreSQL with the same indexes
+  d      storm-index sync into an empty index on PostgreSQL
+  e      storm-index audit of an index in sync on PostgreSQL
 and prints the medians, their ratios and the peak memory beside the goals. It asserts nothing about speed, but stops
 when a run did not do its work.
 
@@ -21,7 +24,9 @@ when a run did not do its work.
   BENCH_DIR      where the files are made, once, and the databases [${TMPDIR:-/tmp}/storm-index-bench]
   BENCH_TREE     existing files to measure instead, in folders 1 to 50; only read; BENCH_FILES is then counted
 
-Needs cargo, python3, GNU find and sqlite3; a missing sqlite3 is installed with apt-get where that is possible.
+PostgreSQL is a server of its own, started for this and thrown away, with fsync off: it measures the programs, not the
+disk. Needs cargo, python3, GNU find, sqlite3 and PostgreSQL's programs; a missing sqlite3 is installed with apt-get
+where that is possible.
 TEXT
 }
 
@@ -61,6 +66,12 @@ case ${1:-} in
 esac
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || fail "BENCH_ROUNDS must be a number above 0, not '$rounds'"
 [[ $files =~ ^[1-9][0-9]*$ ]] || fail "BENCH_FILES must be a number above 0, not '$files'"
+
+if [[ -z ${STORM_INDEX_TEST_POSTGRES:-} ]]; then
+    exec "$root/scripts/throwaway-postgres.sh" --set shared_buffers=256MB --set max_wal_size=4GB "$root/scripts/bench.sh"
+fi
+server=${STORM_INDEX_TEST_POSTGRES%/*}
+psql=("$("$root/scripts/throwaway-postgres.sh" --programs)/psql" --no-psqlrc --quiet --tuples-only --no-align -v ON_ERROR_STOP=1)
 
 # --- What is needed ---------------------------------------------------------------------------------------------------
 
@@ -190,6 +201,33 @@ sync_empty() { # NAME DATABASE
         records_created="$files" unclaimed_on_disk=0
 }
 
+sql() { # DATABASE STATEMENT...
+    local database=$1 statement
+    shift
+    for statement; do "${psql[@]}" --dbname "$server/$database" --command "$statement"; done
+}
+
+audit_postgres() { # NAME
+    measure "$1" audit.json "$bin" rebuild --mode audit --format json --storage "$tree" --database "$server/bench_synced"
+    check audit.json users_scanned="$users" files_on_disk="$files" files_in_db="$files" \
+        missing_in_db=0 stale_in_db=0 orphaned_in_db=0 unclaimed_on_disk=0
+}
+
+copy() { # NAME
+    sql postgres 'DROP DATABASE IF EXISTS bench_copy' 'CREATE DATABASE bench_copy TEMPLATE bench_empty' 'CHECKPOINT'
+    sql bench_copy 'CREATE TABLE copied (LIKE stored_files INCLUDING ALL)'
+    measure "$1" /dev/null "${psql[@]}" --dbname "$server/bench_copy" --command "\\copy copied FROM 'rows.pg'"
+    [[ $(sql bench_copy 'SELECT count(*) FROM copied') == "$files" ]] || fail 'psql did not copy all rows'
+    sql postgres 'DROP DATABASE bench_copy'
+}
+
+sync_postgres() { # NAME DATABASE
+    sql postgres "DROP DATABASE IF EXISTS $2" "CREATE DATABASE $2 TEMPLATE bench_empty" 'CHECKPOINT'
+    measure "$1" sync.json "$bin" rebuild --mode sync --format json --storage "$tree" --database "$server/$2"
+    check sync.json users_scanned="$users" files_on_disk="$files" files_in_db=0 \
+        records_created="$files" unclaimed_on_disk=0
+}
+
 say 'warming up: reading all files, a first index, and its rows as text'
 find_all warm-up
 "$bin" migrate up --database sqlite://empty.db >&2
@@ -201,6 +239,13 @@ sqlite3 synced.db "SELECT sql || ';' FROM sqlite_schema
     WHERE tbl_name = 'stored_files' AND type IN ('table', 'index') AND sql IS NOT NULL" >schema.sql
 sqlite3 -tabs synced.db 'SELECT * FROM stored_files ORDER BY user_id, path' >rows.tsv
 
+sql postgres 'CREATE DATABASE bench_empty TEMPLATE template0'
+"$bin" migrate up --database "$server/bench_empty" >&2
+sql bench_empty "INSERT INTO users (id, name, prefix) SELECT n, 'user ' || n, n FROM generate_series(1, $users) AS n"
+sync_postgres warm-up bench_synced
+sql bench_synced 'VACUUM ANALYZE'
+sql bench_synced "\\copy (SELECT * FROM stored_files ORDER BY user_id, path) TO 'rows.pg'"
+
 for ((round = 1; round <= rounds; round++)); do
     say "round $round of $rounds"
     find_all ref1
@@ -208,14 +253,19 @@ for ((round = 1; round <= rounds; round++)); do
     import ref2
     sync_empty b fresh.db
     rm -f fresh.db*
+    copy ref3
+    sync_postgres d bench_fresh
+    sql postgres 'DROP DATABASE bench_fresh'
+    audit_postgres e
 done
 
 # --- The table --------------------------------------------------------------------------------------------------------
 
-python3 - results "$files" "$("$bin" --version)" "$(sqlite3 --version | cut -d ' ' -f 1)" <<'PYTHON'
+python3 - results "$files" "$("$bin" --version)" "$(sqlite3 --version | cut -d ' ' -f 1)" \
+    "$(sql postgres 'SHOW server_version' | cut -d ' ' -f 1)" <<'PYTHON'
 import collections, datetime, os, statistics, sys
 
-file, files, version, sqlite = sys.argv[1:]
+file, files, version, sqlite, postgres = sys.argv[1:]
 seconds, peak = collections.defaultdict(list), collections.defaultdict(float)
 for line in open(file):
     name, time, kib = line.split()
@@ -225,18 +275,23 @@ median = {name: statistics.median(times) for name, times in seconds.items()}
 
 now = datetime.datetime.now(datetime.timezone.utc)
 print(f"{now:%Y-%m-%d %H:%M} UTC, {len(os.sched_getaffinity(0))} CPUs, {int(files):,} files, "
-      f"{len(seconds['a'])} rounds, {version}, sqlite3 {sqlite}\n")
+      f"{len(seconds['a'])} rounds, {version}, sqlite3 {sqlite}, PostgreSQL {postgres}\n")
 print(f"{'':4}  {'':29} {'median':>9}  {'peak':>9}   all rounds")
 for name, what in {
     "ref1": "find -printf",
     "a": "storm-index audit, in sync",
     "ref2": "sqlite3 .import",
     "b": "storm-index sync, empty index",
+    "ref3": "psql \\copy",
+    "d": "the same sync, PostgreSQL",
+    "e": "the same audit, PostgreSQL",
 }.items():
     rounds = " ".join(f"{time:.2f}" for time in seconds[name])
     print(f"{name:4}  {what:29} {median[name]:7.2f} s  {peak[name]:5.0f} MiB   {rounds}")
 print()
 print(f"a / ref1           {median['a'] / median['ref1']:5.2f}        goal: at most 2.0")
 print(f"b / (ref1 + ref2)  {median['b'] / (median['ref1'] + median['ref2']):5.2f}        goal: at most 1.5")
-print(f"peak of a and b    {max(peak['a'], peak['b']):5.0f} MiB    goal: at most 128")
+print(f"d / ref3           {median['d'] / median['ref3']:5.2f}        goal: at most 1.5")
+print(f"e / a              {median['e'] / median['a']:5.2f}        goal: at most 1.5")
+print(f"peak of a, b, d, e {max(peak[name] for name in 'abde'):5.0f} MiB    goal: at most 128")
 PYTHON

@@ -27,6 +27,8 @@ pub struct Given {
     pub storage: Option<String>,
     /// The URL of the database.
     pub database: Option<String>,
+    /// How many connections to the database read at a time.
+    pub database_connections: Option<u32>,
     /// How log lines look.
     pub log_format: Option<LogFormat>,
     /// A file with the same settings.
@@ -39,6 +41,8 @@ pub struct Config {
     storage: Option<String>,
     /// The URL of the database.
     pub database: String,
+    /// How many connections to the database read at a time, if somebody says so.
+    pub database_connections: Option<u32>,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -49,6 +53,7 @@ pub struct Config {
 struct File {
     storage: Option<String>,
     database: Option<String>,
+    database_connections: Option<u32>,
     log_format: Option<LogFormat>,
 }
 
@@ -64,7 +69,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not what it should be.
-    #[error("config file {file:?}: {why}; settings are storage, database and log_format")]
+    #[error("config file {file:?}: {why}; settings are storage, database, database_connections and log_format")]
     Wrong {
         /// Which.
         file: PathBuf,
@@ -86,6 +91,7 @@ impl Config {
         Ok(Self {
             storage: given.storage.or(file.storage),
             database: given.database.or(file.database).unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+            database_connections: given.database_connections.or(file.database_connections),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
         })
     }

@@ -36,7 +36,10 @@ pub(super) struct Global {
     /// Where the index is [default: sqlite://data/index.sqlite3]
     #[arg(long, global = true, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(super) database: Option<String>,
-    /// Read settings from this TOML file: storage, database, log_format
+    /// Let so many connections to the database read at a time
+    #[arg(long, global = true, env = "DATABASE_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide_env_values = true)]
+    pub(super) database_connections: Option<u32>,
+    /// Read settings from this TOML file: storage, database, database_connections, log_format
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// How log lines on stderr look

@@ -21,6 +21,7 @@ use clap::Parser as _;
 use self::args::{Args, Command};
 use self::exit::{Exit, Failure};
 use crate::config::{Config, Given};
+use crate::index::{Access, Index, IndexError, READERS};
 
 /// Runs the program: parses the arguments, carries out the command, and says how it ended.
 pub fn main() -> ExitCode {
@@ -51,11 +52,17 @@ fn refuse(error: &clap::Error) -> Exit {
     Exit::Usage
 }
 
+/// Opens the index that the settings name.
+async fn open_index(config: &Config, access: Access) -> Result<Index, IndexError> {
+    Index::open_with(&config.database, access, config.database_connections.unwrap_or(READERS)).await
+}
+
 fn run(args: Args) -> Result<Exit, Failure> {
     let Args { global, command } = args;
     let config = Config::load(Given {
         storage: global.storage,
         database: global.database,
+        database_connections: global.database_connections,
         log_format: global.log_format,
         file: global.config,
     })?;

@@ -12,7 +12,7 @@ use super::report_file::ReportFile;
 use super::text;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Access, Index};
+use crate::index::Access;
 use crate::reconcile::{Answer, Evidence, FindingKind, Observer, Progress, Reconciler, Report, Request, check_users};
 use crate::storage;
 
@@ -32,7 +32,7 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
     }
     let url = config.storage()?;
     let mut screen = Screen::new(&args, loudness);
-    let report = match reconcile(url, &config.database, &request, &mut screen).await {
+    let report = match reconcile(url, config, &request, &mut screen).await {
         Ok(report) => report?,
         Err(error) if error.kind() == ErrorKind::Usage => return Err(error.into()),
         Err(error) => {
@@ -46,18 +46,18 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
 
 async fn reconcile(
     url: &str,
-    database: &str,
+    config: &Config,
     request: &Request,
     screen: &mut Screen,
 ) -> Result<Result<Report, Failure>, Error> {
     let storage = storage::open(url).map_err(Error::from);
     if storage.as_ref().is_err_and(|error| error.kind() == ErrorKind::Failed) {
         // The asker's mistakes come first, whatever else is wrong.
-        check_index(database, request).await?;
+        check_index(config, request).await?;
     }
     let storage = storage?;
     let access = if request.writes() { Access::Write } else { Access::Read };
-    let index = Index::open(database, access).await?;
+    let index = super::open_index(config, access).await?;
     if let Some(user) = request.user {
         index.user(user).await?;
     }
@@ -73,9 +73,9 @@ async fn reconcile(
 }
 
 /// Looks for what is wrong with the request as far as the index can tell.
-async fn check_index(database: &str, request: &Request) -> Result<(), Error> {
+async fn check_index(config: &Config, request: &Request) -> Result<(), Error> {
     let checked = async {
-        let index = Index::open(database, Access::Read).await?;
+        let index = super::open_index(config, Access::Read).await?;
         let users = match request.user {
             Some(user) => vec![index.user(user).await?],
             None => index.users().await?,

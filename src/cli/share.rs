@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 
 pub(super) async fn run(command: ShareCommand, config: &Config) -> Result<Exit, Failure> {
     let access = if matches!(command, ShareCommand::List { .. }) { Access::Read } else { Access::Write };
-    let index = Index::open(&config.database, access).await?;
+    let index = super::open_index(config, access).await?;
     let done = carry_out(command, &index).await;
     index.close().await;
     done

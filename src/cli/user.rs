@@ -8,7 +8,7 @@ use crate::index::{Access, Index, NewUser, User, UserRow};
 
 pub(super) async fn run(command: UserCommand, config: &Config) -> Result<Exit, Failure> {
     let access = if matches!(command, UserCommand::List { .. }) { Access::Read } else { Access::Write };
-    let index = Index::open(&config.database, access).await?;
+    let index = super::open_index(config, access).await?;
     let done = carry_out(command, &index).await;
     index.close().await;
     done

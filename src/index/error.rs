@@ -262,8 +262,14 @@ const MEANINGS: &[(&str, &str)] = &[
 /// Says in one line what `error` means.
 fn plain(error: &DbErr) -> String {
     let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.strip_prefix("Connection Error: ").unwrap_or(&line);
+    // What a server says is said well; only the driver's frame is taken off.
+    let line = match line.split_once("error returned from database: ") {
+        Some((_, said)) => said.split(" at line ").next().unwrap_or(said),
+        None => line,
+    };
     match MEANINGS.iter().find(|(said, _)| line.contains(said)) {
         Some((_, meaning)) => (*meaning).to_owned(),
-        None => line,
+        None => line.to_owned(),
     }
 }

@@ -11,6 +11,7 @@ mod laws;
 mod layers;
 mod limits;
 mod listing;
+mod postgres;
 mod races;
 mod readme;
 mod worlds;

@@ -126,7 +126,7 @@ async fn connect(
 ) -> Result<DatabaseConnection, IndexError> {
     let session = match access {
         // What a SELECT cannot do by mistake, the server refuses as well.
-        Access::Read => "SET timezone = 'UTC'; SET default_transaction_read_only = on",
+        Access::Read => "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET default_transaction_read_only = on",
         Access::Write => "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET client_min_messages = warning",
     };
     let mine = options.clone();

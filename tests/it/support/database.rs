@@ -35,16 +35,18 @@ impl TestDatabase {
     pub(crate) fn blank() -> Self {
         match server() {
             None => Self::Sqlite(tempfile::tempdir().unwrap()),
-            Some(server) => Self::on(server, "template0"),
+            Some(_) => Self::made("TEMPLATE template0"),
         }
     }
 
     /// Makes a database that has the tables, and nothing in them.
     pub(crate) fn fresh() -> Self {
         static TEMPLATE: OnceLock<String> = OnceLock::new();
-        let Some(server) = server() else { return Self::blank() };
+        if !on_postgres() {
+            return Self::blank();
+        }
         let template = TEMPLATE.get_or_init(|| {
-            let template = Self::on(server, "template0");
+            let template = Self::made("TEMPLATE template0");
             apart(|| async { Index::open(&template.url(), Access::Write).await.unwrap().close().await });
             let Self::Postgres { name, .. } = &template else { unreachable!() };
             let name = name.clone();
@@ -52,13 +54,15 @@ impl TestDatabase {
             std::mem::forget(template);
             name
         });
-        Self::on(server, template)
+        Self::made(&format!("TEMPLATE {template}"))
     }
 
-    fn on(server: &'static str, template: &str) -> Self {
+    /// Makes a database of the server, in some special way.
+    pub(crate) fn made(how: &str) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        let server = server().unwrap();
         let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let create = format!("CREATE DATABASE {name} TEMPLATE {template}");
+        let create = format!("CREATE DATABASE {name} {how}");
         apart(|| async { execute(&open(server).await, &create).await });
         Self::Postgres { server, name }
     }

@@ -1,0 +1,312 @@
+//! What only PostgreSQL can do wrong. Without a server (`scripts/test.sh` starts one) there is nothing to look at.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use storm_index::index::{Access, Candidate, Fate, Index, NewRecord, NewUser};
+use storm_index::model::{ObjectFacts, Timestamp};
+use storm_index::reconcile::{Mode, Reconciler, Request, Silent, Status};
+use storm_index::storage::Storage;
+
+use crate::support::database::{self, TestDatabase, column, execute};
+use crate::support::playground::{Playground, block_on};
+
+/// Makes records `f00000` and so on for user 1, straight, without objects.
+async fn with_records(database: &TestDatabase, count: usize) -> Index {
+    let index = Index::open(&database.url(), Access::Write).await.unwrap();
+    index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.unwrap();
+    let creates: Vec<NewRecord> = (0..count).map(|n| record(&format!("1/f{n:05}"), true)).collect();
+    assert_eq!(index.writer().unwrap().write(&creates, &[]).await.unwrap().created, count as u64);
+    index
+}
+
+fn record(key: &str, first: bool) -> NewRecord {
+    let last_modified = Timestamp::from_micros(1_700_000_000_123_456);
+    let object = ObjectFacts { key: key.to_owned(), size: 1, last_modified, etag: Some("t".into()) };
+    NewRecord { user: 1, object, path_at: 2, content_type: "text/plain", first }
+}
+
+/// Ten thousand times a person and a run reach for the same record at the same moment, each on a connection of its own:
+/// she makes a link to it, or brings a dead one back to life.
+#[test]
+fn law_02_ten_thousand_races_for_a_link_lose_none() {
+    if !database::on_postgres() {
+        return;
+    }
+    let trials = 10_000;
+    let database = TestDatabase::fresh();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let index = with_records(&database, trials).await;
+        let person = database.connect().await;
+        let revived = "INSERT INTO share_links (stored_file_id, token, is_active) \
+                       SELECT id, 'dead ' || path, false FROM stored_files WHERE id % 2 = 0";
+        execute(&person, revived).await;
+        let mut records = Vec::new();
+        let mut pages = index.records(vec![1]);
+        while let Some(page) = pages.next().await.unwrap() {
+            records.extend((0..page.len()).map(|at| (page.get(at).id, page.get(at).version.to_vec())));
+        }
+        assert_eq!(records.len(), trials);
+        let writer = index.writer().unwrap();
+        let (mut kept, mut gone) = (0, 0);
+        for (n, (id, version)) in records.iter().enumerate() {
+            let candidate = [Candidate { id: *id, user: 1, version }];
+            let link = if id % 2 == 0 {
+                format!("UPDATE share_links SET is_active = true WHERE stored_file_id = {id}")
+            } else {
+                format!("INSERT INTO share_links (stored_file_id, token) VALUES ({id}, 'live {id}')")
+            };
+            let linking = async {
+                // Now the one, now the other has the start.
+                for _ in 0..(n % 7) {
+                    tokio::task::yield_now().await;
+                }
+                sea_orm::ConnectionTrait::execute_unprepared(&person, &link).await.map_or(0, |done| done.rows_affected())
+            };
+            let deleting = async {
+                for _ in 0..(n % 5) {
+                    tokio::task::yield_now().await;
+                }
+                writer.delete(&candidate).await.unwrap()
+            };
+            let (linked, fates) = tokio::join!(linking, deleting);
+            match (linked, fates[0]) {
+                (1, Fate::Protected) => kept += 1,
+                (0, Fate::Deleted) => gone += 1,
+                other => panic!("record {id}: {other:?}"),
+            }
+        }
+        println!("{kept} links won, {gone} records went");
+        assert!(kept > 0 && gone > 0, "the moments never met");
+        let live = "SELECT CAST(count(*) AS TEXT) FROM share_links JOIN stored_files f ON f.id = stored_file_id WHERE is_active";
+        assert_eq!(column(&person, live).await, [kept.to_string()]);
+        index.close().await;
+    });
+}
+
+/// A record that somebody else has made meanwhile stays, on the way straight into the table and on the other one.
+#[test]
+fn a_record_that_is_there_already_is_left_alone() {
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = with_records(&database, 3).await;
+        let writer = index.writer().unwrap();
+        for first in [true, false] {
+            let rows: Vec<_> = ["1/f00001".to_owned(), format!("1/g{first}"), format!("1/h{first}")]
+                .iter()
+                .map(|k| record(k, first))
+                .collect();
+            assert_eq!(writer.write(&rows, &[]).await.unwrap().created, 2, "{first}");
+        }
+        let db = database.connect().await;
+        let paths = column(&db, "SELECT path FROM stored_files ORDER BY path").await;
+        assert_eq!(paths, ["f00000", "f00001", "f00002", "gfalse", "gtrue", "hfalse", "htrue"]);
+        let names = column(&db, "SELECT DISTINCT CAST(size AS TEXT) || content_type || etag FROM stored_files").await;
+        assert_eq!(names, ["1text/plaint"]);
+        // A batch for a user who has been removed is written not at all.
+        let mut rows = vec![record("1/x", true), record("1/y", true)];
+        rows[1].user = 77;
+        assert!(writer.write(&rows, &[]).await.is_err());
+        assert_eq!(column(&db, "SELECT CAST(count(*) AS TEXT) FROM stored_files").await, ["7"]);
+        index.close().await;
+    });
+}
+
+#[test]
+fn databases_that_cannot_be_the_index_are_4() {
+    let Some(server) = database::server() else { return };
+    let playground = Playground::with_user();
+    let url = playground.index.url();
+    let refuses = |url: &str, words: &[&str]| {
+        let ran = playground.rebuild(&["--mode", "sync", "--database", url]).ends(4);
+        assert_eq!(ran.json()["status"], "FAILED", "{ran:?}");
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+        for word in words {
+            assert!(ran.err.contains(word), "{word:?} is not in {ran:?}");
+        }
+    };
+    let port = url::Url::parse(server).unwrap().port().unwrap().to_string();
+    refuses(&url.replace(&port, "1"), &["no server answers", "host and port"]);
+    refuses(&server.replace("/postgres", "/nothing"), &["\"nothing\" does not exist"]);
+    refuses(&url.replace("postgres@", "nobody:sesame@"), &["nobody:***@", "does not exist"]);
+    let sql = |database: &TestDatabase, statements: &str| {
+        block_on(async { execute(&database.connect().await, statements).await });
+    };
+    let other = TestDatabase::blank();
+    sql(&other, "CREATE TABLE invoices (id INTEGER)");
+    refuses(&other.url(), &["another program", "invoices"]);
+
+    let narrow = TestDatabase::made("TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
+    refuses(&narrow.url(), &["SQL_ASCII", "not as UTF-8"]);
+
+    playground.sql("ALTER TABLE stored_files ALTER COLUMN path TYPE text COLLATE \"default\"");
+    refuses(&url, &["collation", "not by bytes", "COLLATE \"C\""]);
+    playground.sql("ALTER TABLE stored_files ALTER COLUMN path TYPE text COLLATE \"C\"");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_future', 0)");
+    refuses(&url, &["newer", "m29991231_000001_future"]);
+}
+
+/// An audit needs no right but to read.
+#[test]
+fn law_05_a_role_that_can_only_read_can_audit() {
+    if !database::on_postgres() {
+        return;
+    }
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    let role = format!("reader{}", std::process::id());
+    playground.sql(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
+    let url = playground.index.url().replace("postgres@", &format!("{role}@"));
+    playground.rebuild(&["--database", &url]).ends(1);
+    playground.rebuild(&["--database", &url, "--mode", "full", "--dry-run"]).ends(1);
+    let ran = playground.rebuild(&["--database", &url, "--mode", "sync"]).ends(4);
+    assert!(ran.err.contains("permission denied") && ran.err.lines().count() == 1, "{ran:?}");
+    playground.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn programs_that_start_together_migrate_once() {
+    if !database::on_postgres() {
+        return;
+    }
+    let playground = Playground::new();
+    let start = || {
+        let mut command = playground.command();
+        command.args(["migrate", "up"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let replicas: Vec<_> = (0..6).map(|_| start()).collect();
+    for replica in replicas {
+        let ran = replica.wait_with_output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+    let steps = playground.run(&["migrate", "status", "--format", "json"]).ends(0).json();
+    assert!(steps.as_array().unwrap().iter().all(|step| step["applied"] == true), "{steps}");
+}
+
+/// A path longer than an entry of the index of paths can be is told, whatever is in it, and the others go on.
+#[test]
+fn a_path_that_is_too_long_is_unindexable() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = with_records(&database, 0).await;
+        let longest = index.longest_path();
+        let store = Arc::new(InMemory::new());
+        // Nothing that could be compressed: that would hide where the limit is.
+        let mut random = crate::support::random::Random::new(11);
+        let mut path = |length: usize| -> String {
+            (0..length)
+                .map(|_| char::from(33 + random.below(14) as u8))
+                .map(|c| if c == '/' { '0' } else { c })
+                .collect()
+        };
+        for length in [longest, longest + 1, 4_000] {
+            store.put(&Path::parse(format!("1/{}", path(length))).unwrap(), "x".into()).await.unwrap();
+        }
+        store.put(&Path::parse("1/z").unwrap(), "x".into()).await.unwrap();
+        let storage = Storage::new(store);
+        let reconciler = Reconciler::new(&storage, &index);
+        let report = reconciler.run(&Request::new(Mode::Sync), &mut Silent).await.unwrap();
+        assert_eq!((report.tally.created, report.tally.unindexable, report.tally.objects), (2, 2, 2), "{report:?}");
+        assert!(report.problems.is_empty());
+        let again = reconciler.run(&Request::new(Mode::Sync), &mut Silent).await.unwrap();
+        assert_eq!((again.tally.created, again.tally.unindexable), (0, 2));
+        index.close().await;
+    });
+}
+
+/// On a database whose language sorts in its own way, a second run is empty all the same.
+#[test]
+fn law_01_a_language_does_not_change_the_order() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = TestDatabase::made("TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'");
+    block_on(async {
+        let index = with_records(&database, 0).await;
+        let db = database.connect().await;
+        assert_eq!(column(&db, "SELECT CAST('a' < 'B' AS TEXT)").await, ["true"], "this is no language");
+        let store = Arc::new(InMemory::new());
+        for key in ["a", "a-b", "a/b", "a0", "B", "é", "e\u{301}", "Z", "z", "a b", "_", "ä", "\u{ff5e}", "\u{10000}"]
+        {
+            store.put(&Path::parse(format!("1/{key}")).unwrap(), "x".into()).await.unwrap();
+        }
+        for n in 0..12_000 {
+            store.put(&Path::parse(format!("1/{}{n}", ["d", "D", "é-"][n % 3])).unwrap(), "x".into()).await.unwrap();
+        }
+        let storage = Storage::new(store);
+        let reconciler = Reconciler::new(&storage, &index);
+        let request = Request { force: true, ..Request::new(Mode::Full) };
+        assert_eq!(reconciler.run(&request, &mut Silent).await.unwrap().tally.created, 12_014);
+        let again = reconciler.run(&request, &mut Silent).await.unwrap();
+        assert_eq!((again.tally.records, again.tally.has_drift()), (12_014, false), "{again:?}");
+        index.close().await;
+    });
+}
+
+/// Connections that break in the middle of a run are made again where nothing is lost by it; else the run says so, and
+/// the next one ends the work.
+#[test]
+fn connections_that_break_leave_nothing_half_done() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = Arc::new(TestDatabase::fresh());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let index = with_records(&database, 0).await;
+        let store = Arc::new(InMemory::new());
+        for n in 0..40_000 {
+            store.put(&Path::parse(format!("1/f{n}")).unwrap(), "x".into()).await.unwrap();
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let breaker = tokio::spawn({
+            let (database, done) = (Arc::clone(&database), Arc::clone(&done));
+            async move {
+                let admin = database.connect().await;
+                let mut broken = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let end = "SELECT CAST(count(pg_terminate_backend(pid)) AS TEXT) FROM pg_stat_activity \
+                               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                    broken += column(&admin, end).await[0].parse::<u64>().unwrap();
+                    tokio::task::yield_now().await;
+                    tokio::time::sleep(std::time::Duration::from_millis(120)).await;
+                }
+                broken
+            }
+        });
+        let storage = Storage::new(Arc::clone(&store) as Arc<dyn ObjectStore>);
+        let reconciler = Reconciler::new(&storage, &index);
+        let request = Request { force: true, max_delete: Some("100%".parse().unwrap()), ..Request::new(Mode::Full) };
+        let mut whole = 0;
+        for round in 0..4 {
+            match reconciler.run(&request, &mut Silent).await {
+                Ok(report) => {
+                    whole += u64::from(report.status == Status::Successful && report.problems.is_empty());
+                    assert!(report.status == Status::Successful || !report.problems.is_empty(), "{report:?}");
+                }
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+            for n in (round..40_000).step_by(4 * (round + 1)) {
+                let _ = store.delete(&Path::parse(format!("1/f{n}")).unwrap()).await;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        let broken = breaker.await.unwrap();
+        println!("{broken} connections were broken, {whole} of 4 runs were whole");
+        assert!(broken > 0);
+        let report = reconciler.run(&request, &mut Silent).await.unwrap();
+        assert!(report.problems.is_empty(), "{report:?}");
+        let again = reconciler.run(&Request::new(Mode::Audit), &mut Silent).await.unwrap();
+        assert!(!again.tally.has_drift() && again.tally.objects == again.tally.records, "{again:?}");
+        index.close().await;
+    });
+}
