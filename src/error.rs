@@ -31,6 +31,8 @@ pub enum Error {
 pub enum ErrorKind {
     /// The request's: nothing was changed, and it will fail again.
     Usage,
+    /// Nobody's: another run is writing.
+    Busy,
     /// The world's: storage or database.
     Failed,
 }
@@ -48,6 +50,9 @@ impl Error {
 
     /// Returns whose fault it is.
     pub fn kind(&self) -> ErrorKind {
+        if matches!(self, Self::Index(IndexError::Held(_))) {
+            return ErrorKind::Busy;
+        }
         let usage = match self {
             Self::Request(_) => true,
             Self::Storage(e) => e.is_usage(),

@@ -8,6 +8,7 @@ mod m20261123_000001_users;
 mod m20261123_000002_stored_files;
 mod m20261123_000003_share_links;
 mod m20261123_000004_users_unsettled_since;
+mod m20261123_000005_lease;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000002_stored_files::Migration),
             Box::new(m20261123_000003_share_links::Migration),
             Box::new(m20261123_000004_users_unsettled_since::Migration),
+            Box::new(m20261123_000005_lease::Migration),
         ]
     }
 }

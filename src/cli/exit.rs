@@ -21,6 +21,8 @@ pub(super) enum Exit {
     Refused = 3,
     /// Incomplete, or failed.
     Failed = 4,
+    /// Another run is writing.
+    Busy = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -68,6 +70,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match error.kind() {
             ErrorKind::Usage => Exit::Usage,
+            ErrorKind::Busy => Exit::Busy,
             ErrorKind::Failed => Exit::Failed,
         };
         Self::new(exit, error.to_string())

@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
         return exit.into();
     }
     output::complain("the result could not be written to stdout");
-    if exit == Exit::Usage { exit.into() } else { Exit::Failed.into() }
+    if matches!(exit, Exit::Usage | Exit::Busy) { exit.into() } else { Exit::Failed.into() }
 }
 
 /// Tells what is wrong with the arguments, in one line; help and version are answers, and printed whole.

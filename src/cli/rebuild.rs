@@ -12,7 +12,7 @@ use super::report_file::ReportFile;
 use super::text;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::index::Access;
+use crate::index::{Access, IndexError};
 use crate::reconcile::{Answer, Evidence, FindingKind, Observer, Progress, Reconciler, Report, Request, check_users};
 use crate::storage;
 
@@ -34,7 +34,7 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
     let mut screen = Screen::new(&args, loudness);
     let report = match reconcile(url, config, &request, &mut screen).await {
         Ok(report) => report?,
-        Err(error) if error.kind() == ErrorKind::Usage => return Err(error.into()),
+        Err(error) if error.kind() != ErrorKind::Failed => return Err(error.into()),
         Err(error) => {
             let mut report = Report::new(request.mode, request.dry_run);
             report.fail(error.code(), error.to_string());
@@ -75,16 +75,19 @@ async fn reconcile(
 /// Looks for what is wrong with the request as far as the index can tell.
 async fn check_index(config: &Config, request: &Request) -> Result<(), Error> {
     let checked = async {
+        // The lease comes behind what is wrong with the request itself, and before what is wrong with the world.
         let index = super::open_index(config, Access::Read).await?;
         let users = match request.user {
             Some(user) => vec![index.user(user).await?],
             None => index.users().await?,
         };
+        let holder = if request.writes() { index.lease_holder().await? } else { None };
         index.close().await;
-        check_users(users)
+        check_users(users)?;
+        holder.map_or(Ok(()), |holder| Err(IndexError::Held(holder)))
     };
-    match checked.await {
-        Err(error) if error.is_usage() => Err(error.into()),
+    match checked.await.map_err(Error::from) {
+        Err(error) if error.kind() != ErrorKind::Failed => Err(error),
         _ => Ok(()),
     }
 }

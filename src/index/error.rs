@@ -3,6 +3,7 @@
 use sea_orm::DbErr;
 use thiserror::Error;
 
+use super::lease::Holder;
 use crate::model::{PrefixError, RecordId};
 
 /// Trouble with the index, or a request that the index cannot fulfil.
@@ -95,6 +96,14 @@ pub enum IndexError {
     /// The end of a transaction was not confirmed.
     #[error("the database did not confirm the last batch ({}); run again: what is missing is done then", plain(.0))]
     Unconfirmed(DbErr),
+    /// Another run writes.
+    #[error(
+        "another run is writing into this index: task {} of {}, for {} s; wait until it has ended", .0.task_id, .0.name, .0.age
+    )]
+    Held(Holder),
+    /// Another run has taken over.
+    #[error("another run has taken over the index, since this one gave no sign of life for too long; run again")]
+    LeaseLost,
     /// A user was removed while a run was under way.
     #[error("a user was removed while the run was under way; run again")]
     UserGone,
@@ -183,6 +192,8 @@ impl IndexError {
             Self::Collation { .. } => "database_collation",
             Self::Unconfirmed(_) => "database_failed",
             Self::UserGone => "user_gone",
+            Self::Held(_) => "run_in_progress",
+            Self::LeaseLost => "lease_lost",
             Self::Older { .. } => "database_older",
             Self::NotOurs { .. } => "database_not_ours",
             Self::Newer { .. } => "database_newer",
@@ -231,6 +242,8 @@ impl IndexError {
             | Self::Collation { .. }
             | Self::Unconfirmed(_)
             | Self::UserGone
+            | Self::Held(_)
+            | Self::LeaseLost
             | Self::Older { .. } => false,
         }
     }

@@ -11,6 +11,7 @@ use super::connect::Index;
 use super::dialect::Dialect;
 use super::dialect::copy::Bulk;
 use super::error::IndexError;
+use super::lease;
 use super::retry::{Patience, unconfirmed};
 use crate::clock;
 use crate::model::{ObjectFacts, RecordId, Timestamp, UserId, parent_of};
@@ -54,15 +55,17 @@ pub struct Refresh {
 #[derive(Debug, Clone)]
 pub struct Writer {
     db: DatabaseConnection,
+    /// The run under whose lease it writes, if it needs one.
+    task: Option<String>,
 }
 
 impl Index {
-    /// Returns the handle that writes.
+    /// Returns the handle that writes what people ask for, beside a run that may be under way.
     ///
     /// # Errors
     /// When the index was opened for reading.
     pub fn writer(&self) -> Result<Writer, IndexError> {
-        Ok(Writer { db: self.writing()?.clone() })
+        Ok(Writer { db: self.writing()?.clone(), task: None })
     }
 }
 
@@ -82,6 +85,11 @@ const INSERT: &str = "INSERT INTO stored_files \
      FROM json_each(?) WHERE true ON CONFLICT (user_id, path) DO NOTHING";
 
 impl Writer {
+    /// Makes a handle that writes only while the run `task` holds the lease.
+    pub(super) fn under(db: DatabaseConnection, task: String) -> Self {
+        Self { db, task: Some(task) }
+    }
+
     /// Makes and refreshes records, all or none.
     ///
     /// A record that somebody else has made or changed meanwhile is left as it is, and not counted.
@@ -105,7 +113,7 @@ impl Writer {
         if dialect == Dialect::Postgres {
             let rows = refresh_rows(updates);
             let refresh = (!updates.is_empty()).then_some((refresh.as_str(), rows.as_str()));
-            return Bulk { creates, refresh, now }.write(&self.db).await;
+            return Bulk { creates, refresh, now, task: self.task.as_deref() }.write(&self.db).await;
         }
         let now = now.to_text();
         let transaction = self.begin().await?;
@@ -143,12 +151,17 @@ impl Writer {
     }
 
     /// Begins a transaction that has the write lock from its start: one that took it later could fail half-way.
+    /// And checks that the lease is still held, where one is needed.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, IndexError> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        self.db.begin_with_options(options).await.map_err(IndexError::Write)
+        let transaction = self.db.begin_with_options(options).await.map_err(IndexError::Write)?;
+        if let Some(task) = &self.task {
+            lease::check(&transaction, task).await?;
+        }
+        Ok(transaction)
     }
 }
 

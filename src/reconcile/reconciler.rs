@@ -11,7 +11,7 @@ use super::run::Run;
 use super::scopes::Scopes;
 use crate::clock;
 use crate::error::Error;
-use crate::index::Index;
+use crate::index::{Index, Lease, LeaseTerms};
 use crate::storage::{Storage, StorageReader};
 
 /// Brings an index in step with a storage.
@@ -19,12 +19,20 @@ use crate::storage::{Storage, StorageReader};
 pub struct Reconciler {
     storage: StorageReader,
     index: Index,
+    lease_terms: LeaseTerms,
 }
 
 impl Reconciler {
     /// Takes the two that are to agree. The storage is only ever read.
     pub fn new(storage: &Storage, index: &Index) -> Self {
-        Self { storage: storage.reader(), index: index.clone() }
+        Self { storage: storage.reader(), index: index.clone(), lease_terms: LeaseTerms::default() }
+    }
+
+    /// Sets how long the lease of a writing run lives without a sign of it.
+    #[must_use]
+    pub fn with_lease_terms(mut self, terms: LeaseTerms) -> Self {
+        self.lease_terms = terms;
+        self
     }
 
     /// Carries out `request` and tells `observer` what it finds.
@@ -39,15 +47,36 @@ impl Reconciler {
             Some(id) => vec![self.index.user(id).await?],
             None => self.index.users().await?,
         };
-        let one_user = request.user.and_then(|_| users.first().map(|u| u.prefix.clone()));
         let mut scopes = Scopes::new(users)?;
         if policy.deletes {
             scopes.remember(&self.index.unsettled().await?);
         }
         let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
-        let sink: Box<dyn Sink> = match policy.writes {
-            true => Box::new(IndexSink::new(self.index.writer()?)),
-            false => Box::new(Preview::default()),
+        let report = Report::new(request.mode, request.dry_run);
+        let lease = match policy.writes {
+            true => Some(self.index.take_lease(report.task_id, self.lease_terms).await?),
+            false => None,
+        };
+        let ended = self.run_under(lease.as_ref(), request, policy, (scopes, adoption), report, observer).await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        ended
+    }
+
+    async fn run_under(
+        &self,
+        lease: Option<&Lease>,
+        request: &Request,
+        policy: Policy,
+        (scopes, adoption): (Scopes, Adoption),
+        report: Report,
+        observer: &mut dyn Observer,
+    ) -> Result<Report, Error> {
+        let one_user = request.user.and_then(|_| scopes.iter().next().map(|s| s.user.prefix.clone()));
+        let sink: Box<dyn Sink> = match lease {
+            Some(lease) => Box::new(IndexSink::new(lease.writer())),
+            None => Box::new(Preview::default()),
         };
         let total = match observer.wants_progress() {
             true => Some(self.index.count_records(request.user).await?).filter(|count| *count > 0),
@@ -55,7 +84,6 @@ impl Reconciler {
         };
         let listing = self.storage.listing(one_user.as_ref());
         let cursor = RecordCursor::new(self.index.records(scopes.users()));
-        let report = Report::new(request.mode, request.dry_run);
         let mut run = Run {
             storage: &self.storage,
             index: &self.index,

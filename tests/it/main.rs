@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod laws;
 mod layers;
+mod lease;
 mod limits;
 mod listing;
 mod postgres;

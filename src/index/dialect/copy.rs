@@ -33,6 +33,8 @@ pub(crate) struct Bulk<'b> {
     pub(crate) refresh: Option<(&'b str, &'b str)>,
     /// The moment that is written down.
     pub(crate) now: Timestamp,
+    /// The run under whose lease it is written.
+    pub(crate) task: Option<&'b str>,
 }
 
 impl Bulk<'_> {
@@ -53,6 +55,10 @@ impl Bulk<'_> {
     async fn once(self, pool: &PgPool, straight: bool) -> Result<Written, IndexError> {
         let mut connection = pool.acquire().await.map_err(failed)?;
         let mut transaction = connection.begin().await.map_err(failed)?;
+        if let Some(task) = self.task {
+            let look = sqlx::query("SELECT 1 FROM lease WHERE id = 1 AND task_id = $1 FOR UPDATE").bind(task);
+            look.fetch_optional(&mut *transaction).await.map_err(failed)?.ok_or(IndexError::LeaseLost)?;
+        }
         let mut written = Written::default();
         if !self.creates.is_empty() {
             keep_users(&mut transaction, self.creates).await?;

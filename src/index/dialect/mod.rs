@@ -32,6 +32,8 @@ pub(super) struct Words {
     pub(super) lock: &'static str,
     /// Has text compared by its bytes.
     pub(super) bytewise: &'static str,
+    /// The time now, in seconds since 1970.
+    pub(super) seconds: &'static str,
     /// The tables of the database.
     pub(super) tables: &'static str,
     /// The encoding of text, and what it has to be.
@@ -63,6 +65,7 @@ static SQLITE: Words = Words {
     // A transaction that writes has the whole database to itself.
     lock: "",
     bytewise: "",
+    seconds: "unixepoch('now', 'subsec')",
     tables: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     encoding: ("PRAGMA encoding", "UTF-8"),
     collation: "",
@@ -81,6 +84,7 @@ static POSTGRES: Words = Words {
     active: "(is_active IS DISTINCT FROM false AND (expires_at IS NULL OR expires_at >= to_timestamp(?)))",
     lock: " FOR UPDATE",
     bytewise: " COLLATE \"C\"",
+    seconds: "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
     tables: "SELECT CAST(tablename AS text) FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
     encoding: (
         "SELECT CAST(pg_encoding_to_char(encoding) AS text) FROM pg_catalog.pg_database WHERE datname = current_database()",

@@ -1,0 +1,185 @@
+//! The lease: one run at a time writes into an index.
+//!
+//! Whoever holds it says so again and again; a holder who falls silent loses it after a while, and one whose process is
+//! gone at once, if that can be seen. Every transaction that writes looks first whether the lease is still its own, and
+//! keeps it from changing hands until it ends.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::connect::Index;
+use super::dialect::{Dialect, sql};
+use super::error::IndexError;
+use super::process::{is_gone, this_machine, this_process};
+use super::writes::Writer;
+
+/// How long a lease lives without a sign of its holder, and how often the holder gives one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// After so long a silence the lease is free.
+    pub expiry: Duration,
+    /// The time between two signs.
+    pub heartbeat: Duration,
+}
+
+impl Default for LeaseTerms {
+    /// Thirty seconds and five.
+    fn default() -> Self {
+        Self { expiry: Duration::from_secs(30), heartbeat: Duration::from_secs(5) }
+    }
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The run.
+    pub task_id: String,
+    /// Host and process, for people.
+    pub name: String,
+    /// How many seconds ago it was taken.
+    pub age: u64,
+}
+
+/// A lease that is held. Dropped without [`Lease::release`] it ends with its process, or expires.
+#[derive(Debug)]
+pub struct Lease {
+    db: DatabaseConnection,
+    task: String,
+    heart: JoinHandle<()>,
+}
+
+/// What the row says.
+struct Row {
+    holder: Option<Holder>,
+    machine: String,
+    process: String,
+    expired: bool,
+}
+
+impl Index {
+    /// Takes the lease for the run `task`.
+    ///
+    /// # Errors
+    /// When another run holds it, or the index cannot be written.
+    pub async fn take_lease(&self, task: Uuid, terms: LeaseTerms) -> Result<Lease, IndexError> {
+        let writer = self.writer()?;
+        let transaction = writer.begin().await?;
+        let words = Dialect::of(&transaction).words();
+        let row = read(&transaction, words.lock).await.map_err(IndexError::Write)?;
+        if let Some(holder) = row.live() {
+            return Err(IndexError::Held(holder));
+        }
+        let (now, task) = (words.seconds, task.to_string());
+        let take = format!(
+            "UPDATE lease SET task_id = ?, holder = ?, machine = ?, process = ?, taken_at = {now}, expires_at = {now} + ? \
+             WHERE id = 1"
+        );
+        let process = this_process();
+        let name = format!("process {} on {}", std::process::id(), host());
+        let values = [
+            task.as_str().into(),
+            name.into(),
+            this_machine().into(),
+            process.into(),
+            terms.expiry.as_secs_f64().into(),
+        ];
+        transaction.execute_raw(sql(&transaction, &take, values)).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(IndexError::Write)?;
+        let db = self.writing()?.clone();
+        let heart = tokio::spawn(beat(db.clone(), task.clone(), terms));
+        Ok(Lease { db, task, heart })
+    }
+
+    /// Returns who holds the lease, if anybody does.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn lease_holder(&self) -> Result<Option<Holder>, IndexError> {
+        Ok(read(&self.reader, "").await.map_err(IndexError::Read)?.live())
+    }
+}
+
+impl Lease {
+    /// Returns the handle that writes as long as the lease is held.
+    pub fn writer(&self) -> Writer {
+        Writer::under(self.db.clone(), self.task.clone())
+    }
+
+    /// Gives the lease back. Should that fail, it expires.
+    pub async fn release(self) {
+        self.heart.abort();
+        let free = "UPDATE lease SET task_id = NULL, holder = NULL, machine = NULL, process = NULL, taken_at = NULL, \
+                    expires_at = NULL WHERE id = 1 AND task_id = ?";
+        if let Err(error) = self.db.execute_raw(sql(&self.db, free, [self.task.as_str().into()])).await {
+            tracing::warn!(%error, "the lease could not be given back; it expires by itself");
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.heart.abort();
+    }
+}
+
+impl Row {
+    /// Returns the holder, unless the lease is as good as free.
+    fn live(self) -> Option<Holder> {
+        let vanished = self.machine == this_machine() && is_gone(&self.process);
+        self.holder.filter(|_| !self.expired && !vanished)
+    }
+}
+
+/// Gives signs of life until the lease is somebody else's.
+async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms) {
+    let now = Dialect::of(&db).words().seconds;
+    let sign = format!("UPDATE lease SET expires_at = {now} + ? WHERE id = 1 AND task_id = ?");
+    loop {
+        tokio::time::sleep(terms.heartbeat).await;
+        let values = [terms.expiry.as_secs_f64().into(), task.as_str().into()];
+        match db.execute_raw(sql(&db, &sign, values)).await {
+            Ok(done) if done.rows_affected() == 0 => return,
+            Ok(_) => {}
+            // The next sign may come through; whoever writes meanwhile looks for itself.
+            Err(error) => tracing::warn!(%error, "a sign of life could not be given"),
+        }
+    }
+}
+
+/// Checks that the lease is still held for `task`, and keeps it so until the end of the transaction.
+pub(super) async fn check(db: &impl ConnectionTrait, task: &str) -> Result<(), IndexError> {
+    let look = format!("SELECT 1 FROM lease WHERE id = 1 AND task_id = ?{}", Dialect::of(db).words().lock);
+    let row = db.query_one_raw(sql(db, &look, [task.into()])).await.map_err(IndexError::Write)?;
+    row.map(drop).ok_or(IndexError::LeaseLost)
+}
+
+async fn read(db: &impl ConnectionTrait, lock: &str) -> Result<Row, DbErr> {
+    let now = Dialect::of(db).words().seconds;
+    let query = format!(
+        "SELECT task_id, holder, machine, process, {now} - taken_at, coalesce(expires_at < {now}, true) FROM lease \
+         WHERE id = 1{lock}"
+    );
+    let row = db.query_one_raw(sql(db, &query, [])).await?;
+    let row =
+        row.ok_or_else(|| DbErr::RecordNotFound("the row of the lease is gone; run `storm-index migrate up`".into()))?;
+    let text = |at: usize| Ok::<_, DbErr>(row.try_get_by_index::<Option<String>>(at)?.unwrap_or_default());
+    let holder = match row.try_get_by_index::<Option<String>>(0)? {
+        Some(task_id) => Some(Holder { task_id, name: text(1)?, age: age(&row)? }),
+        None => None,
+    };
+    Ok(Row { holder, machine: text(2)?, process: text(3)?, expired: row.try_get_by_index(5)? })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds, clamped at 0, are meant")]
+fn age(row: &QueryResult) -> Result<u64, DbErr> {
+    Ok(row.try_get_by_index::<Option<f64>>(4)?.unwrap_or_default().max(0.0) as u64)
+}
+
+/// Returns the name of this host, as far as it can be known.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "this host".to_owned() } else { name.trim().to_owned() }
+}

@@ -1,0 +1,136 @@
+//! Law 12: one writing run at a time.
+
+use std::time::Duration;
+
+use serde_json::json;
+use storm_index::index::{Access, Candidate, Index, IndexError, LeaseTerms, NewRecord, NewUser};
+use storm_index::model::{ObjectFacts, Timestamp};
+use uuid::Uuid;
+
+use crate::support::database::{TestDatabase, column, execute};
+use crate::support::playground::{Playground, block_on};
+
+#[test]
+fn law_12_a_second_writing_run_is_5_and_names_the_first() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.write("1/b", "x");
+    let before = playground.dump();
+    // The holder lives on threads of its own while the programs run.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let task = Uuid::now_v7();
+    let (index, lease) = runtime.block_on(async {
+        let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
+        let lease = index.take_lease(task, LeaseTerms::default()).await.unwrap();
+        (index, lease)
+    });
+    let task = task.to_string();
+    for args in [&["--mode", "sync"][..], &["--mode", "full", "--force"], &["--mode", "clean", "--force"]] {
+        let ran = playground.rebuild(args).ends(5);
+        assert!(ran.err.contains(&std::process::id().to_string()), "{ran:?}");
+        ran.complains(&[&task, "process", "wait"]);
+    }
+    // What is wrong with the request comes before, what is wrong with the world comes after.
+    playground.rebuild(&["--mode", "full"]).ends(2);
+    playground.rebuild(&["--mode", "sync", "--user-id", "9"]).ends(2);
+    playground.rebuild(&["--mode", "sync", "--storage", "/no/such/place"]).ends(5).complains(&[&task]);
+    // Looking needs no lease, and people go on making links.
+    playground.rebuild(&[]).ends(1);
+    playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1);
+    assert_eq!(playground.dump(), before);
+    playground.run(&["share", "create", "--user-id", "1", "a"]).ends(0);
+    runtime.block_on(lease.release());
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    runtime.block_on(async {
+        assert_eq!(index.lease_holder().await.unwrap(), None);
+        index.close().await;
+    });
+}
+
+#[test]
+fn law_12_a_lease_without_a_living_holder_is_taken_over() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    // Somebody on another machine, of whom nothing is known but when he spoke last.
+    let stranger = |expires: &str| {
+        playground.sql(&format!(
+            "UPDATE lease SET task_id = 'theirs', holder = 'process 1 on far', machine = 'far', process = '1 1', \
+             taken_at = 0, expires_at = {expires}"
+        ));
+    };
+    stranger("9e9");
+    playground.rebuild(&["--mode", "sync"]).ends(5).complains(&["theirs", "far"]);
+    stranger("1");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    // A process of this machine, killed while it held the lease: it is not waited for.
+    (0..3_000).for_each(|n| playground.write(&format!("1/d/f{n}"), "x"));
+    let held = "SELECT coalesce(task_id, '') FROM lease";
+    let mut killed = 0;
+    while killed == 0 {
+        playground.sql("DELETE FROM stored_files");
+        let mut child = playground.command().args(["rebuild", "--mode", "sync", "-q"]).spawn().unwrap();
+        let holds = || block_on(async { column(&playground.database().await, held).await != [""] });
+        while child.try_wait().unwrap().is_none() {
+            if holds() {
+                child.kill().unwrap();
+            }
+        }
+        killed += u32::from(holds());
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    assert_eq!(playground.rebuild(&[]).ends(0).result()["files_in_db"], json!(3_001));
+}
+
+/// Whoever has lost the lease writes nothing more, whatever was already on the way.
+#[test]
+fn law_12_a_lost_lease_writes_nothing() {
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.unwrap();
+        let lease = index.take_lease(Uuid::now_v7(), LeaseTerms::default()).await.unwrap();
+        let writer = lease.writer();
+        let record = |key: &str, first| {
+            let object = ObjectFacts { key: key.into(), size: 1, last_modified: Timestamp::from_micros(5), etag: None };
+            [NewRecord { user: 1, object, path_at: 2, content_type: "text/plain", first }]
+        };
+        assert_eq!(writer.write(&record("1/a", true), &[]).await.unwrap().created, 1);
+        let db = database.connect().await;
+        execute(&db, "UPDATE lease SET task_id = 'theirs'").await;
+        for first in [true, false] {
+            let lost = writer.write(&record("1/b", first), &[]).await;
+            assert!(matches!(lost, Err(IndexError::LeaseLost)), "{lost:?}");
+        }
+        let page = index.records(vec![1]).next().await.unwrap().unwrap();
+        let facts = page.get(0);
+        let lost = writer.delete(&[Candidate { id: facts.id, user: 1, version: facts.version }]).await;
+        assert!(matches!(lost, Err(IndexError::LeaseLost)), "{lost:?}");
+        assert!(matches!(writer.settle(&[1]).await, Err(IndexError::LeaseLost)));
+        assert_eq!(column(&db, "SELECT path FROM stored_files").await, ["a"]);
+        // Giving back what is not held any more takes nothing away from its new holder.
+        lease.release().await;
+        assert_eq!(column(&db, "SELECT task_id FROM lease").await, ["theirs"]);
+        index.close().await;
+    });
+}
+
+/// A holder that lives gives signs of it.
+#[test]
+fn law_12_a_living_holder_keeps_its_lease() {
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        let terms = LeaseTerms { expiry: Duration::from_secs(30), heartbeat: Duration::from_millis(20) };
+        let lease = index.take_lease(Uuid::now_v7(), terms).await.unwrap();
+        let db = database.connect().await;
+        let expiry = "SELECT CAST(expires_at AS TEXT) FROM lease";
+        let first = column(&db, expiry).await;
+        while column(&db, expiry).await == first {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(index.take_lease(Uuid::now_v7(), terms).await, Err(IndexError::Held(_))));
+        lease.release().await;
+        index.close().await;
+    });
+}
