@@ -9,6 +9,7 @@ mod m20261123_000002_stored_files;
 mod m20261123_000003_share_links;
 mod m20261123_000004_users_unsettled_since;
 mod m20261123_000005_lease;
+mod m20261123_000006_tasks;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000003_share_links::Migration),
             Box::new(m20261123_000004_users_unsettled_since::Migration),
             Box::new(m20261123_000005_lease::Migration),
+            Box::new(m20261123_000006_tasks::Migration),
         ]
     }
 }

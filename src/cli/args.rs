@@ -65,6 +65,9 @@ pub(super) enum Command {
     /// Make, list or revoke share links
     #[command(subcommand)]
     Share(ShareCommand),
+    /// List runs, or show one
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Bring the database's schema up to date, or show its state
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -187,6 +190,27 @@ pub(super) enum ShareCommand {
     Revoke {
         /// The token
         token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TaskCommand {
+    /// List the newest runs
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one run: what was asked, and what it came to
+    Show {
+        /// The id
+        id: String,
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
 }
 

@@ -11,6 +11,7 @@ mod progress;
 mod rebuild;
 mod report_file;
 mod share;
+mod task;
 mod text;
 mod user;
 
@@ -79,6 +80,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::Demo(args) => demo::run(&args, loudness).await,
             Command::User(command) => user::run(command, &config).await,
             Command::Share(command) => share::run(command, &config).await,
+            Command::Task(command) => task::run(command, &config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Completions { shell } => generate::completions(shell),
             Command::Man => generate::man(),

@@ -141,6 +141,9 @@ pub enum IndexError {
         /// Which.
         path: String,
     },
+    /// No such task.
+    #[error("no task {0:?}; see `storm-index task list`")]
+    UnknownTask(String),
     /// No such link.
     #[error("no share link {0:?}")]
     UnknownLink(String),
@@ -204,6 +207,7 @@ impl IndexError {
             Self::UnknownUser(_) => "unknown_user",
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLink(_) => "unknown_link",
+            Self::UnknownTask(_) => "unknown_task",
             Self::Prefix(_) => "bad_prefix",
             Self::Nested { .. } => "nested_prefix",
             Self::Taken { what: "id", .. } => "id_taken",
@@ -220,6 +224,7 @@ impl IndexError {
             | Self::UnknownUser(_)
             | Self::UnknownPath { .. }
             | Self::UnknownLink(_)
+            | Self::UnknownTask(_)
             | Self::Prefix(_)
             | Self::Nested { .. }
             | Self::Taken { .. }

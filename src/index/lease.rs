@@ -14,6 +14,7 @@ use super::connect::Index;
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
 use super::process::{is_gone, this_machine, this_process};
+use super::tasks;
 use super::writes::Writer;
 
 /// How long a lease lives without a sign of its holder, and how often the holder gives one.
@@ -86,6 +87,9 @@ impl Index {
             process.into(),
             terms.expiry.as_secs_f64().into(),
         ];
+        if let Some(before) = row.holder {
+            tasks::bury(&transaction, &before.task_id).await.map_err(IndexError::Write)?;
+        }
         transaction.execute_raw(sql(&transaction, &take, values)).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)?;
         let db = self.writing()?.clone();
@@ -127,9 +131,9 @@ impl Drop for Lease {
 
 impl Row {
     /// Returns the holder, unless the lease is as good as free.
-    fn live(self) -> Option<Holder> {
+    fn live(&self) -> Option<Holder> {
         let vanished = self.machine == this_machine() && is_gone(&self.process);
-        self.holder.filter(|_| !self.expired && !vanished)
+        self.holder.clone().filter(|_| !self.expired && !vanished)
     }
 }
 

@@ -12,6 +12,7 @@ mod process;
 mod records;
 mod retry;
 mod schema;
+mod tasks;
 mod users;
 mod writes;
 
@@ -23,6 +24,7 @@ pub use links::{NewLink, ShareLink};
 pub use page::RecordPage;
 pub use records::RecordPages;
 pub use schema::MigrationState;
+pub use tasks::{Outcome, Task};
 pub use users::{NewUser, User, UserRow};
 pub(crate) use users::{check_free, check_name};
 pub use writes::{NewRecord, Refresh, Writer, Written};

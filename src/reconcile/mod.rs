@@ -35,4 +35,4 @@ pub use report::{
 pub use request::{MaxDelete, Mode, Request, RequestError};
 pub use scopes::check_users;
 pub use tally::Tally;
-pub use wire::{Answer, RefusalWire, ResultWire};
+pub use wire::{Answer, RefusalWire, RequestWire, ResultWire};

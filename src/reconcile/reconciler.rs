@@ -9,6 +9,7 @@ use super::report::{Observer, Report};
 use super::request::{Policy, Request};
 use super::run::Run;
 use super::scopes::Scopes;
+use super::wire::{RequestWire, outcome_of};
 use crate::clock;
 use crate::error::Error;
 use crate::index::{Index, Lease, LeaseTerms};
@@ -57,8 +58,22 @@ impl Reconciler {
             true => Some(self.index.take_lease(report.task_id, self.lease_terms).await?),
             false => None,
         };
-        let ended = self.run_under(lease.as_ref(), request, policy, (scopes, adoption), report, observer).await;
+        let id = report.task_id.to_string();
+        let begun = match &lease {
+            Some(lease) => lease.writer().begin_task(&id, &RequestWire::from(request).to_json()).await,
+            None => Ok(()),
+        };
+        let ended = match begun {
+            Ok(()) => self.run_under(lease.as_ref(), request, policy, (scopes, adoption), report, observer).await,
+            Err(error) => Err(error.into()),
+        };
         if let Some(lease) = lease {
+            if let Ok(report) = &ended
+                && let Err(error) = lease.writer().end_task(&id, &outcome_of(report)).await
+            {
+                // What the run did is done; its row is ended by whoever takes the lease next.
+                tracing::warn!(%error, "how the run ended could not be written down");
+            }
             lease.release().await;
         }
         ended

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::guard::RefusalCode;
 use super::report::{Report, Status};
-use super::request::Mode;
+use super::request::{Mode, Request};
+use crate::index::Outcome;
 use crate::model::UserId;
 
 /// The answer to a request for a run.
@@ -139,4 +140,55 @@ impl From<&Report> for ResultWire {
                 .collect(),
         }
     }
+}
+
+/// What is asked of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestWire {
+    /// The mode.
+    pub mode: Mode,
+    /// Whether it is a dry run.
+    pub dry_run: bool,
+    /// The consent to deletions.
+    pub force: bool,
+    /// Only this user.
+    pub user_id: Option<UserId>,
+    /// Whether users are registered for folders that nobody owns.
+    pub adopt: bool,
+    /// The limit on deletions, if it is not the built-in one.
+    pub max_delete: Option<String>,
+    /// Orphans whose record is younger are kept: seconds.
+    pub min_age: u64,
+}
+
+impl From<&Request> for RequestWire {
+    fn from(request: &Request) -> Self {
+        Self {
+            mode: request.mode,
+            dry_run: request.dry_run,
+            force: request.force,
+            user_id: request.user,
+            adopt: request.adopt,
+            max_delete: request.max_delete.map(|limit| limit.to_string()),
+            min_age: request.min_age.as_secs(),
+        }
+    }
+}
+
+impl RequestWire {
+    /// Writes it down.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// Writes down how a run ended.
+pub(super) fn outcome_of(report: &Report) -> Outcome {
+    let Answer { result, .. } = report.into();
+    let status = match report.status {
+        Status::Successful => "SUCCESSFUL",
+        Status::Failed => "FAILED",
+    };
+    let errors = serde_json::to_value(&result.errors).unwrap_or_default();
+    Outcome { status, result: serde_json::to_value(&result).unwrap_or_default(), errors }
 }

@@ -78,8 +78,21 @@ fn law_12_a_lease_without_a_living_holder_is_taken_over() {
         }
         killed += u32::from(holds());
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let last = playground.rebuild(&["--mode", "sync"]).ends(0).json();
     assert_eq!(playground.rebuild(&[]).ends(0).result()["files_in_db"], json!(3_001));
+
+    // Each writing run left its row, and the killed one is known to be gone.
+    let tasks = playground.run(&["task", "list", "--format", "json"]).ends(0).json();
+    let tasks = tasks.as_array().unwrap();
+    assert_eq!((&tasks[0]["id"], &tasks[0]["status"]), (&last["task_id"], &json!("SUCCESSFUL")), "{tasks:?}");
+    assert_eq!((&tasks[1]["status"], &tasks[1]["errors"][0]["code"]), (&json!("FAILED"), &json!("holder_vanished")));
+    let id = last["task_id"].as_str().unwrap();
+    let task = playground.run(&["task", "show", id, "--format", "json"]).ends(0).json();
+    assert_eq!((&task["result"], &task["request"]["mode"]), (&last["result"], &json!("sync")));
+    assert!(task["started_at"].as_str() <= task["finished_at"].as_str(), "{task}");
+    assert!(playground.run(&["task", "show", id]).ends(0).out.contains("SUCCESSFUL"));
+    assert!(playground.run(&["task", "list", "--limit", "1"]).ends(0).out.contains(id));
+    playground.run(&["task", "show", "nothing"]).ends(2).complains(&["nothing", "task list"]);
 }
 
 /// Whoever has lost the lease writes nothing more, whatever was already on the way.

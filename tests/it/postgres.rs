@@ -310,3 +310,53 @@ fn connections_that_break_leave_nothing_half_done() {
         index.close().await;
     });
 }
+
+/// Looking makes nothing: an audit of a database in which nothing is yet leaves it so.
+#[test]
+fn an_audit_of_a_blank_database_leaves_it_blank() {
+    if !database::on_postgres() {
+        return;
+    }
+    let playground = Playground::new();
+    playground.write("1/a", "x");
+    assert_eq!(playground.rebuild(&[]).ends(0).result()["unclaimed_on_disk"], 1);
+    playground.rebuild(&["--adopt"]).ends(1);
+    playground.run(&["user", "list"]).ends(0);
+    let tables = "SELECT CAST(tablename AS text) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(block_on(async { column(&playground.database().await, tables).await }), [""; 0]);
+}
+
+/// Whoever loses a deadlock tries again: nothing of the batch has happened.
+#[test]
+fn a_deadlock_is_tried_again() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = TestDatabase::fresh();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let index = with_records(&database, 2).await;
+        let page = index.records(vec![1]).next().await.unwrap().unwrap();
+        let records: Vec<_> = (0..2).map(|at| (page.get(at).id, page.get(at).version.to_vec())).collect();
+        let (low, high) = (records[0].0, records[1].0);
+        let (other, watcher) = (database.connect().await, database.connect().await);
+        // The other one never gives way by itself.
+        execute(&other, "SET deadlock_timeout = '1h'").await;
+        execute(&other, &format!("BEGIN; SELECT 1 FROM stored_files WHERE id = {high} FOR UPDATE")).await;
+        let writer = index.writer().unwrap();
+        let deleting = tokio::spawn(async move {
+            let candidates: Vec<_> =
+                records.iter().map(|(id, version)| Candidate { id: *id, user: 1, version }).collect();
+            writer.delete(&candidates).await
+        });
+        let waiting = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while column(&watcher, waiting).await == ["0"] {
+            tokio::task::yield_now().await;
+        }
+        execute(&other, &format!("SELECT 1 FROM stored_files WHERE id = {low} FOR UPDATE")).await;
+        execute(&other, "COMMIT").await;
+        assert_eq!(deleting.await.unwrap().unwrap(), [Fate::Deleted, Fate::Deleted]);
+        index.close().await;
+    });
+}

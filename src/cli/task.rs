@@ -1,0 +1,57 @@
+//! `task`: what runs were asked and came to.
+
+use super::args::{Format, TaskCommand};
+use super::exit::{Exit, Failure};
+use super::output;
+use crate::config::Config;
+use crate::index::{Access, Task};
+
+pub(super) async fn run(command: TaskCommand, config: &Config) -> Result<Exit, Failure> {
+    let index = super::open_index(config, Access::Read).await?;
+    match command {
+        TaskCommand::List { limit, format } => {
+            let tasks = index.tasks(limit).await?;
+            match format {
+                Format::Json => output::json(&tasks),
+                Format::Text => {
+                    let rows: Vec<_> = tasks.into_iter().map(row).collect();
+                    output::table(&["TASK", "STATUS", "MODE", "BEGAN", "ENDED"], &rows);
+                }
+            }
+        }
+        TaskCommand::Show { id, format } => {
+            let task = index.task(&id).await?;
+            match format {
+                Format::Json => output::json(&task),
+                Format::Text => output::line(&pretty(&task)),
+            }
+        }
+    }
+    index.close().await;
+    Ok(Exit::Done)
+}
+
+fn row(task: Task) -> Vec<String> {
+    let request: serde_json::Value =
+        task.request.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let dry = if request["dry_run"] == true { " (dry run)" } else { "" };
+    let mode = format!("{}{dry}", request["mode"].as_str().unwrap_or("?"));
+    let time = |time: Option<String>| time.unwrap_or_else(|| "-".to_owned());
+    vec![task.id, task.status, mode, time(task.started_at), time(task.finished_at)]
+}
+
+fn pretty(task: &Task) -> String {
+    let value = serde_json::to_value(task).unwrap_or_default();
+    let mut lines = Vec::new();
+    if let Some(fields) = value.as_object() {
+        for (name, field) in fields {
+            let text = match field {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Null => "-".to_owned(),
+                other => other.to_string(),
+            };
+            lines.push(format!("{name:>11}  {text}"));
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,144 @@
+//! Tasks: a row for each run, from its beginning, so that what was done is known after the one who did it is gone.
+
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde::Serialize;
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+
+use super::connect::Index;
+use super::dialect::{Dialect, lossy, sql};
+use super::error::IndexError;
+use super::writes::Writer;
+use crate::clock;
+use crate::model::Timestamp;
+
+/// How a task ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// `SUCCESSFUL`, `FAILED` or `CANCELLED`.
+    pub status: &'static str,
+    /// The result, as it is on the wire.
+    pub result: Json,
+    /// What went wrong: a list.
+    pub errors: Json,
+}
+
+/// A task, as it is told.
+#[derive(Debug, Clone, Serialize)]
+pub struct Task {
+    /// The id.
+    pub id: String,
+    /// `READY`, `RUNNING`, `SUCCESSFUL`, `FAILED` or `CANCELLED`.
+    pub status: String,
+    /// What was asked.
+    pub request: Option<Box<RawValue>>,
+    /// What it came to, once it has ended.
+    pub result: Option<Box<RawValue>>,
+    /// What went wrong.
+    pub errors: Option<Box<RawValue>>,
+    /// When it was asked for.
+    pub created_at: String,
+    /// When it began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<String>,
+}
+
+impl Index {
+    /// Returns the newest `most` tasks, the newest first.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn tasks(&self, most: u32) -> Result<Vec<Task>, IndexError> {
+        let dialect = Dialect::of(&self.reader);
+        let query = format!("{} ORDER BY id{} DESC LIMIT ?", columns(dialect), dialect.words().bytewise);
+        let values = [i64::from(most).into()];
+        let rows = self.reader.query_all_raw(dialect.sql(&query, values)).await.map_err(IndexError::Read)?;
+        rows.iter().map(task).collect::<Result<_, DbErr>>().map_err(IndexError::Read)
+    }
+
+    /// Returns the task `id`.
+    ///
+    /// # Errors
+    /// When there is none, or the index cannot be read.
+    pub async fn task(&self, id: &str) -> Result<Task, IndexError> {
+        let dialect = Dialect::of(&self.reader);
+        let query = format!("{} WHERE id = ?", columns(dialect));
+        let row = self.reader.query_one_raw(dialect.sql(&query, [id.into()])).await.map_err(IndexError::Read)?;
+        let row = row.ok_or_else(|| IndexError::UnknownTask(id.to_owned()))?;
+        task(&row).map_err(IndexError::Read)
+    }
+}
+
+impl Writer {
+    /// Notes that the task `id` runs from now on.
+    ///
+    /// # Errors
+    /// When the database does.
+    pub async fn begin_task(&self, id: &str, request: &Json) -> Result<(), IndexError> {
+        let transaction = self.begin().await?;
+        let now = clock::now().to_text();
+        let time = Dialect::of(&transaction).time("?");
+        let insert = format!(
+            "INSERT INTO tasks (id, request, status, created_at, started_at) VALUES (?, ?, 'RUNNING', {time}, {time})"
+        );
+        let values = [id.into(), request.to_string().into(), now.as_str().into(), now.as_str().into()];
+        transaction.execute_raw(sql(&transaction, &insert, values)).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(IndexError::Write)
+    }
+
+    /// Notes how the task `id` ended.
+    ///
+    /// # Errors
+    /// When the database does.
+    pub async fn end_task(&self, id: &str, outcome: &Outcome) -> Result<(), IndexError> {
+        let transaction = self.begin().await?;
+        let time = Dialect::of(&transaction).time("?");
+        let update = format!("UPDATE tasks SET status = ?, result = ?, errors = ?, finished_at = {time} WHERE id = ?");
+        let values = [
+            outcome.status.into(),
+            outcome.result.to_string().into(),
+            outcome.errors.to_string().into(),
+            clock::now().to_text().into(),
+            id.into(),
+        ];
+        transaction.execute_raw(sql(&transaction, &update, values)).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(IndexError::Write)
+    }
+}
+
+/// Ends a task whose holder was found gone.
+pub(super) async fn bury(db: &impl ConnectionTrait, id: &str) -> Result<(), DbErr> {
+    let time = Dialect::of(db).time("?");
+    let update = format!(
+        "UPDATE tasks SET status = 'FAILED', errors = ?, finished_at = {time} WHERE id = ? AND status IN ('READY', 'RUNNING')"
+    );
+    let errors = r#"[{"code":"holder_vanished","message":"the process that ran the task is gone; run again"}]"#;
+    let values = [errors.into(), clock::now().to_text().into(), id.into()];
+    db.execute_raw(sql(db, &update, values)).await.map(drop)
+}
+
+fn columns(dialect: Dialect) -> String {
+    let columns = ["id", "status", "request", "result", "errors", "created_at", "started_at", "finished_at"];
+    format!("SELECT {} FROM tasks", columns.map(|column| dialect.bytes(column)).join(", "))
+}
+
+fn task(row: &QueryResult) -> Result<Task, DbErr> {
+    let text = |at| lossy(row, at);
+    // What somebody else has written there and is no JSON is left out, rather than hiding the other tasks.
+    let raw = |at| Ok::<_, DbErr>(text(at)?.and_then(|text| RawValue::from_string(text).ok()));
+    let time = |at| {
+        let told = |text: String| Timestamp::from_text(&text).map_or(text, Timestamp::to_text);
+        Ok::<_, DbErr>(text(at)?.map(told))
+    };
+    Ok(Task {
+        id: text(0)?.unwrap_or_default(),
+        status: text(1)?.unwrap_or_default(),
+        request: raw(2)?,
+        result: raw(3)?,
+        errors: raw(4)?,
+        created_at: time(5)?.unwrap_or_default(),
+        started_at: time(6)?,
+        finished_at: time(7)?,
+    })
+}
