@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
+use serde_json::Value as Json;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -61,11 +62,11 @@ struct Row {
 }
 
 impl Index {
-    /// Takes the lease for the run `task`.
+    /// Takes the lease for the run `task`, which from now on runs, and notes what was asked of it.
     ///
     /// # Errors
     /// When another run holds it, or the index cannot be written.
-    pub async fn take_lease(&self, task: Uuid, terms: LeaseTerms) -> Result<Lease, IndexError> {
+    pub async fn take_lease(&self, task: Uuid, request: &Json, terms: LeaseTerms) -> Result<Lease, IndexError> {
         let writer = self.writer()?;
         let transaction = writer.begin().await?;
         let words = Dialect::of(&transaction).words();
@@ -91,6 +92,7 @@ impl Index {
             tasks::bury(&transaction, &before.task_id).await.map_err(IndexError::Write)?;
         }
         transaction.execute_raw(sql(&transaction, &take, values)).await.map_err(IndexError::Write)?;
+        tasks::begin(&transaction, &task, request).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)?;
         let db = self.writing()?.clone();
         let heart = tokio::spawn(beat(db.clone(), task.clone(), terms));

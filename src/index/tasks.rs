@@ -71,22 +71,6 @@ impl Index {
 }
 
 impl Writer {
-    /// Notes that the task `id` runs from now on.
-    ///
-    /// # Errors
-    /// When the database does.
-    pub async fn begin_task(&self, id: &str, request: &Json) -> Result<(), IndexError> {
-        let transaction = self.begin().await?;
-        let now = clock::now().to_text();
-        let time = Dialect::of(&transaction).time("?");
-        let insert = format!(
-            "INSERT INTO tasks (id, request, status, created_at, started_at) VALUES (?, ?, 'RUNNING', {time}, {time})"
-        );
-        let values = [id.into(), request.to_string().into(), now.as_str().into(), now.as_str().into()];
-        transaction.execute_raw(sql(&transaction, &insert, values)).await.map_err(IndexError::Write)?;
-        transaction.commit().await.map_err(IndexError::Write)
-    }
-
     /// Notes how the task `id` ended.
     ///
     /// # Errors
@@ -105,6 +89,17 @@ impl Writer {
         transaction.execute_raw(sql(&transaction, &update, values)).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)
     }
+}
+
+/// Notes that the task `id` runs from now on.
+pub(super) async fn begin(db: &impl ConnectionTrait, id: &str, request: &Json) -> Result<(), DbErr> {
+    let now = clock::now().to_text();
+    let time = Dialect::of(db).time("?");
+    let insert = format!(
+        "INSERT INTO tasks (id, request, status, created_at, started_at) VALUES (?, ?, 'RUNNING', {time}, {time})"
+    );
+    let values = [id.into(), request.to_string().into(), now.as_str().into(), now.as_str().into()];
+    db.execute_raw(sql(db, &insert, values)).await.map(drop)
 }
 
 /// Ends a task whose holder was found gone.

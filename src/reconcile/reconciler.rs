@@ -55,18 +55,13 @@ impl Reconciler {
         let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
         let report = Report::new(request.mode, request.dry_run);
         let lease = match policy.writes {
-            true => Some(self.index.take_lease(report.task_id, self.lease_terms).await?),
+            true => Some(
+                self.index.take_lease(report.task_id, &RequestWire::from(request).to_json(), self.lease_terms).await?,
+            ),
             false => None,
         };
         let id = report.task_id.to_string();
-        let begun = match &lease {
-            Some(lease) => lease.writer().begin_task(&id, &RequestWire::from(request).to_json()).await,
-            None => Ok(()),
-        };
-        let ended = match begun {
-            Ok(()) => self.run_under(lease.as_ref(), request, policy, (scopes, adoption), report, observer).await,
-            Err(error) => Err(error.into()),
-        };
+        let ended = self.run_under(lease.as_ref(), request, policy, (scopes, adoption), report, observer).await;
         if let Some(lease) = lease {
             if let Ok(report) = &ended
                 && let Err(error) = lease.writer().end_task(&id, &outcome_of(report)).await

@@ -22,7 +22,7 @@ fn law_12_a_second_writing_run_is_5_and_names_the_first() {
     let task = Uuid::now_v7();
     let (index, lease) = runtime.block_on(async {
         let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
-        let lease = index.take_lease(task, LeaseTerms::default()).await.unwrap();
+        let lease = index.take_lease(task, &json!({}), LeaseTerms::default()).await.unwrap();
         (index, lease)
     });
     let task = task.to_string();
@@ -102,7 +102,7 @@ fn law_12_a_lost_lease_writes_nothing() {
     block_on(async {
         let index = Index::open(&database.url(), Access::Write).await.unwrap();
         index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.unwrap();
-        let lease = index.take_lease(Uuid::now_v7(), LeaseTerms::default()).await.unwrap();
+        let lease = index.take_lease(Uuid::now_v7(), &json!({}), LeaseTerms::default()).await.unwrap();
         let writer = lease.writer();
         let record = |key: &str, first| {
             let object = ObjectFacts { key: key.into(), size: 1, last_modified: Timestamp::from_micros(5), etag: None };
@@ -135,14 +135,14 @@ fn law_12_a_living_holder_keeps_its_lease() {
     block_on(async {
         let index = Index::open(&database.url(), Access::Write).await.unwrap();
         let terms = LeaseTerms { expiry: Duration::from_secs(30), heartbeat: Duration::from_millis(20) };
-        let lease = index.take_lease(Uuid::now_v7(), terms).await.unwrap();
+        let lease = index.take_lease(Uuid::now_v7(), &json!({}), terms).await.unwrap();
         let db = database.connect().await;
         let expiry = "SELECT CAST(expires_at AS TEXT) FROM lease";
         let first = column(&db, expiry).await;
         while column(&db, expiry).await == first {
             tokio::task::yield_now().await;
         }
-        assert!(matches!(index.take_lease(Uuid::now_v7(), terms).await, Err(IndexError::Held(_))));
+        assert!(matches!(index.take_lease(Uuid::now_v7(), &json!({}), terms).await, Err(IndexError::Held(_))));
         lease.release().await;
         index.close().await;
     });
