@@ -10,6 +10,7 @@ mod m20261123_000003_share_links;
 mod m20261123_000004_users_unsettled_since;
 mod m20261123_000005_lease;
 mod m20261123_000006_tasks;
+mod m20261123_000007_users_with_records_stay;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000004_users_unsettled_since::Migration),
             Box::new(m20261123_000005_lease::Migration),
             Box::new(m20261123_000006_tasks::Migration),
+            Box::new(m20261123_000007_users_with_records_stay::Migration),
         ]
     }
 }

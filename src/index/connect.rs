@@ -8,6 +8,7 @@ use sea_orm::DatabaseConnection;
 use super::dialect::{Dialect, postgres, sqlite};
 use super::error::IndexError;
 use super::schema::MigrationState;
+use super::secret::without_secret;
 
 /// What the index is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct Index {
     pub(super) reader: DatabaseConnection,
     writer: Option<DatabaseConnection>,
     files: Vec<PathBuf>,
+    longest_path: usize,
 }
 
 /// What opening comes to.
@@ -58,12 +60,14 @@ impl Index {
     /// # Errors
     /// As there.
     pub async fn open_with(url: &str, access: Access, readers: u32) -> Result<Self, IndexError> {
-        let opened = match dialect_of(url)? {
+        let dialect = dialect_of(url)?;
+        let opened = match dialect {
             Dialect::Sqlite => sqlite::open(url, access, readers.max(1)).await?,
             Dialect::Postgres => postgres::open(url, access, readers.max(1)).await?,
         };
         let Opened { reader, writer, files } = opened;
-        Ok(Self { reader, writer, files })
+        // That of the database that is meant, also where an empty one stands in for it.
+        Ok(Self { reader, writer, files, longest_path: dialect.words().longest_path })
     }
 
     /// Returns the files that the database consists of or may make: should they lie within a storage, they are no objects
@@ -74,7 +78,7 @@ impl Index {
 
     /// Returns the longest path, in bytes, that a record can have.
     pub fn longest_path(&self) -> usize {
-        Dialect::of(&self.reader).words().longest_path
+        self.longest_path
     }
 
     /// Returns the connection that writes.
@@ -107,11 +111,12 @@ impl Index {
 }
 
 fn dialect_of(url: &str) -> Result<Dialect, IndexError> {
-    match url.split_once(':').map(|(scheme, _)| scheme) {
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
         Some("sqlite") => Ok(Dialect::Sqlite),
         Some("postgres" | "postgresql") => Ok(Dialect::Postgres),
         _ => Err(IndexError::BadUrl {
-            url: url.to_owned(),
+            url: without_secret(url),
             why: "unknown kind of database; use sqlite://path/to/index.sqlite3 or postgres://user@host/database"
                 .to_owned(),
         }),

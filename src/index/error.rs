@@ -68,7 +68,9 @@ pub enum IndexError {
         collation: String,
     },
     /// An older storm-index made it, and it must not be written.
-    #[error("database {url:?} was made by an older storm-index; run `storm-index migrate up` on it without mode=ro")]
+    #[error(
+        "database {url:?} was made by an older storm-index; run `storm-index migrate up` on it once, as who may change it"
+    )]
     Older {
         /// Which.
         url: String,
@@ -173,7 +175,7 @@ pub enum IndexError {
         owner: String,
     },
     /// A text that cannot be a user's name.
-    #[error("{0:?} cannot be a name: it is empty or has a control character")]
+    #[error("{0:?} cannot be a name: it is empty, longer than 1,024 bytes, or has a control character")]
     BadName(String),
     /// A user whose links would be lost.
     #[error("user {name:?} has {links} active share links; revoke them first (`storm-index share list`)")]
@@ -272,6 +274,13 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("read-only transaction", "it is read-only; name a server that can be written, and a role that may"),
     ("lock timeout", "it is locked by another program; wait until that has ended, or stop it"),
+    ("statement timeout", "a statement took longer than the server lets this role wait; raise its statement_timeout"),
+    ("temporary tables", "the role may not make temporary tables; GRANT TEMPORARY ON DATABASE ... TO it"),
+    (
+        "stored_files_pkey",
+        "somebody has given ids by hand; SELECT setval('stored_files_id_seq', (SELECT max(id) FROM stored_files))",
+    ),
+    ("does not support TLS", "the server has no TLS; turn it on there, or use sslmode=prefer"),
     ("No space left on device", "the disk is full; make room and run again"),
     ("could not extend file", "the disk is full; make room and run again"),
     ("unable to open database file", "the file or its directory cannot be opened; check the path and its permissions"),

@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _,
-    QuerySelect as _,
+    QuerySelect as _, SqlErr,
 };
 use serde::Serialize;
 
@@ -84,7 +84,13 @@ impl Index {
             created_at: Set(created_at.to_utc()),
             ..Default::default()
         };
-        let link = share_links::Entity::insert(link).exec(db).await.map_err(IndexError::Write)?;
+        let link = share_links::Entity::insert(link).exec(db).await.map_err(|error| match error.sql_err() {
+            // The record went in this very moment.
+            Some(SqlErr::ForeignKeyConstraintViolation(_)) => {
+                IndexError::UnknownPath { user: new.user, path: new.path.clone() }
+            }
+            _ => IndexError::Write(error),
+        })?;
         Ok(ShareLink {
             id: link.last_insert_id,
             token: new.token,

@@ -12,6 +12,7 @@ mod process;
 mod records;
 mod retry;
 mod schema;
+mod secret;
 mod tasks;
 mod users;
 mod writes;

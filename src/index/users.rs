@@ -163,7 +163,10 @@ impl Index {
         let user = rows(&transaction).await?.into_iter().find(|u| u.name == name);
         let user = user.ok_or_else(|| IndexError::UnknownUser(format!("{name:?}")))?;
         let words = Dialect::of(&transaction).words();
-        run(&transaction, words.lock_records, [user.id.into()]).await.map_err(IndexError::Write)?;
+        for lock in words.lock_records {
+            let user = lock.contains('?').then(|| user.id.into());
+            run(&transaction, lock, user).await.map_err(IndexError::Write)?;
+        }
         let links = format!(
             "SELECT {} FROM share_links WHERE stored_file_id IN (SELECT id FROM stored_files WHERE user_id = ?){}",
             words.active, words.lock
@@ -320,12 +323,15 @@ fn taken(prefix: &str, wanted: String, what: &'static str, owner: &User) -> Inde
     IndexError::Taken { prefix: prefix.to_owned(), wanted, what, owner: owner.prefix.to_string() }
 }
 
+/// The longest name, in bytes: as long as a key, from which a name may come.
+const LONGEST_NAME: usize = 1_024;
+
 /// Checks that a text can be a user's name.
 ///
 /// # Errors
-/// When it is blank or has a control character.
+/// When it is blank, too long, or has a control character.
 pub(crate) fn check_name(name: &str) -> Result<(), IndexError> {
-    let bad = name.trim().is_empty() || name.chars().any(char::is_control);
+    let bad = name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control);
     if bad { Err(IndexError::BadName(name.to_owned())) } else { Ok(()) }
 }
 

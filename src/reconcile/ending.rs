@@ -40,6 +40,8 @@ impl Run<'_> {
     fn settled(&self, users: &[UserDeletions], verdict: &Verdict) -> Vec<UserId> {
         let ends_well = |(scope, user): &(&super::scopes::Scope, &UserDeletions)| {
             let nothing = user.now.queued == 0 && (scope.young == 0 || scope.unsettled.is_none());
+            // What a refused run has added for a user counts neither for that user nor for all of them together.
+            let nothing = nothing && !(verdict.is_too_much() && scope.added > 0);
             scope.complete && (nothing || verdict.is_open(user.user))
         };
         let known = |scope: &super::scopes::Scope| scope.unsettled.is_some() || self.unsettled;

@@ -40,8 +40,6 @@ pub(super) struct UserDeletions {
     /// The same of those records alone that were there before a run that was refused or broke off, if there was one:
     /// what such a run has added does not soften the limits for the next one.
     pub(super) before: Option<Share>,
-    /// The same of those that were there before the first such run of any user.
-    pub(super) before_all: Share,
     /// Whether the listing of the user's prefix can be trusted.
     pub(super) complete: bool,
 }
@@ -107,6 +105,11 @@ impl Verdict {
         self.open.contains(&user)
     }
 
+    /// Tells whether too much would have gone at once.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|r| r.code == RefusalCode::TooManyDeletions)
+    }
+
     /// Tells whether nothing at all may go.
     pub(super) fn is_closed(&self) -> bool {
         self.open.is_empty()
@@ -122,7 +125,7 @@ pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdic
         queued: Share::sum(trusted().map(share)).queued,
         records: Share::sum(trusted().chain(doubtful()).map(share)).records,
     };
-    let (now, before) = (of_all(|u| u.now), of_all(|u| u.before_all));
+    let (now, before) = (of_all(|u| u.now), of_all(|u| u.before.unwrap_or(u.now)));
     let each = trusted().flat_map(|u| {
         let whose = format!("user {}", u.user);
         let earlier = u.before.map(|before| (format!("{whose}{EARLIER}"), before, true));
@@ -181,12 +184,12 @@ mod tests {
 
     fn user(user: UserId, records: u64, queued: u64) -> UserDeletions {
         let now = Share { records, queued };
-        UserDeletions { user, now, before: None, before_all: now, complete: true }
+        UserDeletions { user, now, before: None, complete: true }
     }
 
     fn earlier(user: UserDeletions, records: u64, queued: u64) -> UserDeletions {
         let before = Share { records, queued };
-        UserDeletions { before: Some(before), before_all: before, ..user }
+        UserDeletions { before: Some(before), ..user }
     }
 
     fn refused(users: &[UserDeletions], limit: Option<&str>) -> Option<RefusalCode> {
@@ -215,6 +218,8 @@ mod tests {
             (vec![earlier(user(1, 60, 5), 5, 5)], None, NO),
             (vec![earlier(user(1, 5_000, 11), 11, 0)], None, NO),
             (vec![earlier(user(1, 500, 113), 11, 3)], None, NO),
+            (vec![earlier(user(1, 20, 0), 20, 0), user(2, 5_150, 141)], None, NO),
+            (vec![earlier(user(1, 60, 1), 0, 0)], Some("10%"), NO),
             (
                 vec![
                     earlier(user(1, 99, 60), 99, 60),

@@ -126,6 +126,9 @@ impl Run<'_> {
                 Place::Outside => match self.adoption.take(&object.key) {
                     Some(user) => {
                         self.sink.adopt(&user).await?;
+                        if self.policy.deletes {
+                            self.sink.unsettle(&[user.id]).await?;
+                        }
                         self.report.tally.users_adopted += 1;
                         let complete = !self.doubts.failed_within(&user.prefix.scope());
                         self.scopes.adopt(user, complete);
@@ -205,7 +208,11 @@ impl Run<'_> {
             self.observer.finding(&evidence::of_object(found, about, &object, None));
         }
         if action == Action::Create {
-            let first = self.scopes.current().is_some_and(|s| s.records() == 0) && self.cursor.peek_path().is_none();
+            let mut first = self.cursor.peek_path().is_none();
+            if let Some(scope) = self.scopes.current() {
+                scope.added += 1;
+                first &= scope.records() == 0;
+            }
             self.writes.creates.push(NewRecord { user, object, path_at, content_type, first });
         }
     }

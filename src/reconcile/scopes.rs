@@ -21,6 +21,8 @@ pub(super) struct Scope {
     pub(super) walked: bool,
     /// Since when records of the user may have been added by runs that were refused or broke off, if they may.
     pub(super) unsettled: Option<Timestamp>,
+    /// How many records this run adds.
+    pub(super) added: u64,
     /// How many orphans were kept because they are young.
     pub(super) young: u64,
     /// What the limits on deletions are measured with.
@@ -32,7 +34,6 @@ pub(super) struct Scope {
 pub(super) struct Shares {
     now: Share,
     before: Share,
-    before_all: Share,
 }
 
 impl Scope {
@@ -43,9 +44,9 @@ impl Scope {
 
     /// Sums up for the guard.
     pub(super) fn deletions(&self) -> UserDeletions {
-        let Shares { now, before, before_all } = self.shares;
+        let Shares { now, before } = self.shares;
         let before = self.unsettled.map(|_| before);
-        UserDeletions { user: self.user.id, now, before, before_all, complete: self.complete }
+        UserDeletions { user: self.user.id, now, before, complete: self.complete }
     }
 
     fn of(user: User, adopted: bool) -> Self {
@@ -56,6 +57,7 @@ impl Scope {
             adopted,
             walked: false,
             unsettled: None,
+            added: 0,
             young: 0,
             shares: Shares::default(),
         }
@@ -91,8 +93,6 @@ pub fn check_users(users: Vec<User>) -> Result<(), IndexError> {
 pub(super) struct Scopes {
     scopes: Vec<Scope>,
     at: usize,
-    /// Since when the first of them is unsettled.
-    unsettled: Option<Timestamp>,
 }
 
 impl Scopes {
@@ -108,7 +108,7 @@ impl Scopes {
                 owner: pair[0].user.name.clone(),
             });
         }
-        Ok(Self { scopes, at: 0, unsettled: None })
+        Ok(Self { scopes, at: 0 })
     }
 
     /// Takes in since when users are unsettled.
@@ -116,18 +116,15 @@ impl Scopes {
         for scope in &mut self.scopes {
             scope.unsettled = unsettled.get(&scope.user.id).copied();
         }
-        self.unsettled = self.scopes.iter().filter_map(|s| s.unsettled).min();
     }
 
     /// Counts a record of the current scope that was made at `made`; what cannot be read counts as old.
     pub(super) fn count_record(&mut self, made: impl FnOnce() -> Option<Timestamp>) {
-        let first = self.unsettled;
         let Some(scope) = self.scopes.get_mut(self.at) else { return };
         scope.shares.now.records += 1;
-        // When nothing is unsettled, nobody needs to read the time.
-        let made = first.and_then(|_| made());
+        // Of a settled user nobody needs to read the time.
+        let made = scope.unsettled.and_then(|_| made());
         scope.shares.before.records += u64::from(is_before(made, scope.unsettled));
-        scope.shares.before_all.records += u64::from(is_before(made, first));
     }
 
     /// Returns the scope of a user whom the listing is at, or was at not long ago.
@@ -138,11 +135,9 @@ impl Scopes {
 
     /// Counts an orphan of `user` that waits for its deletion.
     pub(super) fn count_queued(&mut self, user: UserId, made: Option<Timestamp>) {
-        let first = self.unsettled;
         if let Some(scope) = self.lately(user) {
             scope.shares.now.queued += 1;
             scope.shares.before.queued += u64::from(is_before(made, scope.unsettled));
-            scope.shares.before_all.queued += u64::from(is_before(made, first));
         }
     }
 

@@ -166,3 +166,27 @@ fn law_08_a_run_that_ends_badly_or_beside_the_point_settles_nothing() {
         assert_eq!(refused["records_deleted"], 0);
     }
 }
+
+/// What a run adds for others while it is refused does not soften the limit on all together; what their own runs add does
+/// count.
+#[test]
+fn law_08_additions_for_others_do_not_soften_the_limit_on_all() {
+    let playground = Playground::with_user();
+    for user in ["2", "3"] {
+        playground.run(&["user", "add", &format!("u{user}"), "--id", user]).ends(0);
+    }
+    for user in [1, 2] {
+        (0..99).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    for user in [1, 2] {
+        (0..60).for_each(|n| playground.remove(&format!("{user}/f{n}")));
+    }
+    (0..100).for_each(|n| playground.write(&format!("3/f{n}"), "x"));
+    for _ in 0..2 {
+        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        assert!(refused["refusal"]["message"].as_str().unwrap().contains("120 of the 198"), "{refused}");
+    }
+    playground.rebuild(&["--mode", "full", "--force", "--user-id", "3"]).ends(0);
+    assert_eq!(playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()["records_deleted"], 120);
+}

@@ -165,6 +165,7 @@ fn law_05_a_role_that_can_only_read_can_audit() {
     let url = playground.index.url().replace("postgres@", &format!("{role}@"));
     playground.rebuild(&["--database", &url]).ends(1);
     playground.rebuild(&["--database", &url, "--mode", "full", "--dry-run"]).ends(1);
+    playground.rebuild(&["--database", &url, "--adopt"]).ends(1);
     let ran = playground.rebuild(&["--database", &url, "--mode", "sync"]).ends(4);
     assert!(ran.err.contains("permission denied") && ran.err.lines().count() == 1, "{ran:?}");
     playground.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
@@ -359,4 +360,83 @@ fn a_deadlock_is_tried_again() {
         assert_eq!(deleting.await.unwrap().unwrap(), [Fate::Deleted, Fate::Deleted]);
         index.close().await;
     });
+}
+
+/// Waits until so many connections to the database wait for a lock.
+async fn until_waiting(watcher: &sea_orm::DatabaseConnection, count: usize) {
+    let query = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while column(watcher, query).await[0].parse::<usize>().unwrap() < count {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A user who is removed takes along what the person saw, and nothing that came while she waited.
+#[test]
+fn law_02_a_removal_waits_for_whoever_is_adding() {
+    if !database::on_postgres() {
+        return;
+    }
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    // Another program holds one dead link, so that the removal waits in its middle.
+    playground
+        .sql("INSERT INTO share_links (stored_file_id, token, is_active) SELECT id, 'dead', false FROM stored_files");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (holder, watcher) = runtime.block_on(async {
+        let holder = playground.index.connect().await;
+        execute(&holder, "BEGIN; UPDATE share_links SET token = token").await;
+        (holder, playground.index.connect().await)
+    });
+    let mut removal = playground.command().args(["user", "remove", "ann"]).stderr(Stdio::null()).spawn().unwrap();
+    runtime.block_on(until_waiting(&watcher, 1));
+    playground.write("1/new", "x");
+    let mut sync = playground.command();
+    let mut sync =
+        sync.args(["rebuild", "--mode", "sync", "-q"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    runtime.block_on(until_waiting(&watcher, 2));
+    runtime.block_on(execute(&holder, "COMMIT"));
+    assert!(removal.wait().unwrap().success());
+    assert_eq!(sync.wait().unwrap().code(), Some(4), "the user is gone");
+    assert_eq!(playground.paths(), [""; 0], "no record outlives its user");
+    // And another program cannot take a user away from under her records.
+    playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let delete = async { sea_orm::ConnectionTrait::execute_unprepared(&watcher, "DELETE FROM users").await };
+    assert!(runtime.block_on(delete).unwrap_err().to_string().contains("has records"));
+}
+
+/// A database that isolates transactions more than is asked for does not make a run fail.
+#[test]
+fn law_02_a_link_wins_whatever_the_usual_isolation_is() {
+    if !database::on_postgres() {
+        return;
+    }
+    for isolation in ["repeatable read", "serializable"] {
+        let playground = Playground::with_user();
+        ["1/a", "1/b", "1/c"].iter().for_each(|key| playground.write(key, "x"));
+        playground.rebuild(&["--mode", "sync"]).ends(0);
+        let name = url::Url::parse(&playground.index.url()).unwrap().path().trim_start_matches('/').to_owned();
+        playground.sql(&format!("ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'"));
+        ["1/a", "1/b"].iter().for_each(|key| playground.remove(key));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (person, watcher) = runtime.block_on(async {
+            let person = playground.index.connect().await;
+            let link =
+                "INSERT INTO share_links (stored_file_id, token) SELECT id, 'live' FROM stored_files WHERE path = 'a'";
+            execute(&person, &format!("BEGIN; {link}")).await;
+            (person, playground.index.connect().await)
+        });
+        let mut clean = playground.command();
+        clean.args(["rebuild", "--mode", "clean", "--force", "--format", "json"]).stdout(Stdio::piped());
+        let clean = clean.spawn().unwrap();
+        runtime.block_on(async {
+            until_waiting(&watcher, 1).await;
+            execute(&person, "COMMIT").await;
+        });
+        let ran = crate::support::playground::Ran::from(clean.wait_with_output().unwrap()).ends(0).result();
+        assert_eq!((&ran["records_deleted"], &ran["records_skipped"]), (&1.into(), &1.into()), "{isolation}: {ran}");
+        assert_eq!(playground.paths(), ["1/a", "1/c"]);
+    }
 }

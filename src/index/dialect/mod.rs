@@ -46,8 +46,9 @@ pub(super) struct Words {
     pub(super) keep_user_id: &'static str,
     /// Run before users are changed: they are changed by one program at a time.
     pub(super) lock_users: &'static str,
-    /// Run before the records of a user are removed: nobody can link to them any more.
-    pub(super) lock_records: &'static str,
+    /// Run one after the other before the records of a user are removed: whoever is adding records for the user is waited
+    /// for, nobody adds any more, and nobody can link to them any more. Those with a value take the user.
+    pub(super) lock_records: &'static [&'static str],
     /// Run before the schema is changed: it is changed by one program at a time.
     pub(super) lock_schema: &'static str,
     /// The longest path, in bytes, that the index of paths can hold.
@@ -73,7 +74,7 @@ static SQLITE: Words = Words {
                    ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'users'), 0)) + 1",
     keep_user_id: "",
     lock_users: "",
-    lock_records: "",
+    lock_records: &[],
     lock_schema: "",
     longest_path: usize::MAX,
 };
@@ -93,12 +94,19 @@ static POSTGRES: Words = Words {
     collation: "SELECT CAST(collname AS text) FROM pg_catalog.pg_attribute \
                 JOIN pg_catalog.pg_collation ON pg_collation.oid = attcollation \
                 WHERE attrelid = to_regclass('stored_files') AND attname = 'path' AND collname NOT IN ('C', 'POSIX', 'ucs_basic')",
+    // The view shows nothing to whoever may not see it, which is enough for a look.
     next_user_id: "SELECT greatest((SELECT coalesce(max(id), 0) FROM users), \
-                   (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM users_id_seq)) + 1",
+                   (SELECT coalesce(max(last_value), 0) FROM pg_catalog.pg_sequences \
+                   WHERE schemaname = current_schema() AND sequencename = 'users_id_seq')) + 1",
     keep_user_id: "SELECT setval('users_id_seq', greatest(?, (SELECT last_value FROM users_id_seq)))",
     // Keeps writers of users out, but neither readers nor those who only need a user to stay.
     lock_users: "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE",
-    lock_records: "SELECT count(*) FROM (SELECT 1 FROM stored_files WHERE user_id = ? FOR UPDATE) AS locked",
+    // In this order: who adds holds the user before the table.
+    lock_records: &[
+        "SELECT 1 FROM users WHERE id = ? FOR UPDATE",
+        "LOCK TABLE stored_files IN SHARE ROW EXCLUSIVE MODE",
+        "SELECT count(*) FROM (SELECT 1 FROM stored_files WHERE user_id = ? FOR UPDATE) AS locked",
+    ],
     // "storm-in" as a number: all storm-indexes of a database agree on it.
     lock_schema: "SELECT CAST(pg_advisory_xact_lock(8319104481867294062) AS text)",
     // A third of a page, less what an entry needs beside the path: <https://www.postgresql.org/docs/15/btree-limits.html>.

@@ -11,6 +11,7 @@ use super::sqlite;
 use crate::index::connect::{Access, Opened, PATIENCE};
 use crate::index::error::IndexError;
 use crate::index::schema::{self, MigrationState, Standing};
+use crate::index::secret::without_secret;
 
 /// One connection writes a batch while the next batch is put together; another one is for what a person does meanwhile.
 const WRITERS: u32 = 2;
@@ -57,7 +58,10 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
         }
     }
     let writer = connect(&options, &shown, Access::Write, WRITERS).await?;
-    schema::migrate(&writer, &shown).await?;
+    schema::migrate(&writer, &shown).await.map_err(|error| match access {
+        Access::Read => IndexError::Older { url: shown.clone() },
+        Access::Write => error,
+    })?;
     let reader = connect(&options, &shown, Access::Read, readers).await?;
     let writer = match access {
         Access::Write => Some(writer),
@@ -80,7 +84,9 @@ pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexEr
 
 fn parse(url: &str) -> Result<PgConnectOptions, IndexError> {
     let bad = |why: String| IndexError::BadUrl { url: without_secret(url), why };
-    let parsed = Url::parse(url).map_err(|e| bad(e.to_string()))?;
+    let parsed = Url::parse(url).map_err(|e| {
+        bad(format!("{e}; in a password, all but letters and digits are written as %40 for @ and the like"))
+    })?;
     if let Some((option, _)) = parsed.query_pairs().find(|(key, _)| !OPTIONS.contains(&key.as_ref())) {
         return Err(bad(format!(
             "unknown option {option:?}; sslmode, sslrootcert, host, application_name and the like are known"
@@ -88,20 +94,6 @@ fn parse(url: &str) -> Result<PgConnectOptions, IndexError> {
     }
     let options = PgConnectOptions::from_str(url).map_err(|e| bad(e.to_string()))?;
     Ok(options.disable_statement_logging())
-}
-
-/// Leaves the password out of a URL, which is told to people and written to logs.
-fn without_secret(url: &str) -> String {
-    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
-    let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().filter(|(key, _)| key != "password").collect();
-    if parsed.query().is_some_and(|query| query.contains("password")) {
-        parsed.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-    if parsed.password().is_some() {
-        // Only a URL without a host cannot have a password, and such a URL has none to hide.
-        let _ = parsed.set_password(Some("***"));
-    }
-    parsed.to_string()
 }
 
 /// Connects once and at once: a pool would go on trying, and in the end say only that it took too long.
@@ -132,7 +124,8 @@ async fn connect(
              SET enable_sort = off; SET enable_bitmapscan = off; SET jit = off"
         }
         Access::Write => {
-            "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET client_min_messages = warning; SET jit = off"
+            "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET client_min_messages = warning; SET jit = off; \
+             SET default_transaction_isolation = 'read committed'"
         }
     };
     let mine = options.clone();
