@@ -325,6 +325,13 @@ fn an_audit_of_a_blank_database_leaves_it_blank() {
     playground.run(&["user", "list"]).ends(0);
     let tables = "SELECT CAST(tablename AS text) FROM pg_tables WHERE schemaname = 'public'";
     assert_eq!(block_on(async { column(&playground.database().await, tables).await }), [""; 0]);
+    // What stands in for it has the same limits: the real run finds what the dry one has foretold.
+    playground.write(&format!("1/{}x", format!("{}/", "d".repeat(190)).repeat(15)), "x");
+    let dry = playground.rebuild(&["--mode", "sync", "--adopt", "--dry-run"]).ends(1).result();
+    let real = playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0).result();
+    for key in ["files_on_disk", "missing_in_db", "records_created", "unindexable_on_disk"] {
+        assert_eq!((&dry[key], &real[key]), (&1.into(), &1.into()), "{key}");
+    }
 }
 
 /// Whoever loses a deadlock tries again: nothing of the batch has happened.
@@ -362,11 +369,11 @@ fn a_deadlock_is_tried_again() {
     });
 }
 
-/// Waits until so many connections to the database wait for a lock.
-async fn until_waiting(watcher: &sea_orm::DatabaseConnection, count: usize) {
+/// Waits until so many connections to the database wait for a lock, or `child` has ended without waiting.
+async fn until_waiting(watcher: &sea_orm::DatabaseConnection, count: usize, child: &mut std::process::Child) {
     let query = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while column(watcher, query).await[0].parse::<usize>().unwrap() < count {
+    while column(watcher, query).await[0].parse::<usize>().unwrap() < count && child.try_wait().unwrap().is_none() {
         tokio::task::yield_now().await;
     }
 }
@@ -390,12 +397,12 @@ fn law_02_a_removal_waits_for_whoever_is_adding() {
         (holder, playground.index.connect().await)
     });
     let mut removal = playground.command().args(["user", "remove", "ann"]).stderr(Stdio::null()).spawn().unwrap();
-    runtime.block_on(until_waiting(&watcher, 1));
+    runtime.block_on(until_waiting(&watcher, 1, &mut removal));
     playground.write("1/new", "x");
     let mut sync = playground.command();
     let mut sync =
         sync.args(["rebuild", "--mode", "sync", "-q"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    runtime.block_on(until_waiting(&watcher, 2));
+    runtime.block_on(until_waiting(&watcher, 2, &mut sync));
     runtime.block_on(execute(&holder, "COMMIT"));
     assert!(removal.wait().unwrap().success());
     assert_eq!(sync.wait().unwrap().code(), Some(4), "the user is gone");
@@ -430,9 +437,9 @@ fn law_02_a_link_wins_whatever_the_usual_isolation_is() {
         });
         let mut clean = playground.command();
         clean.args(["rebuild", "--mode", "clean", "--force", "--format", "json"]).stdout(Stdio::piped());
-        let clean = clean.spawn().unwrap();
+        let mut clean = clean.spawn().unwrap();
         runtime.block_on(async {
-            until_waiting(&watcher, 1).await;
+            until_waiting(&watcher, 1, &mut clean).await;
             execute(&person, "COMMIT").await;
         });
         let ran = crate::support::playground::Ran::from(clean.wait_with_output().unwrap()).ends(0).result();
