@@ -190,3 +190,17 @@ fn law_08_additions_for_others_do_not_soften_the_limit_on_all() {
     playground.rebuild(&["--mode", "full", "--force", "--user-id", "3"]).ends(0);
     assert_eq!(playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()["records_deleted"], 120);
 }
+
+/// What was refused to a clean stays refused after a sync has added the others.
+#[test]
+fn law_08_a_sync_between_two_cleans_does_not_disarm_the_second() {
+    let playground = Playground::with_user();
+    (0..200).for_each(|n| playground.write(&format!("1/old{n}"), "x"));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    std::fs::remove_dir_all(playground.path("files/1")).unwrap();
+    (0..201).for_each(|n| playground.write(&format!("1/new{n}"), "x"));
+    playground.rebuild(&["--mode", "clean", "--force"]).ends(3);
+    assert_eq!(playground.rebuild(&["--mode", "sync"]).ends(0).result()["records_created"], 201);
+    let refused = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
+    assert_eq!(refused["records_deleted"], 0, "{refused}");
+}
