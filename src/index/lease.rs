@@ -155,9 +155,12 @@ async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms) {
     }
 }
 
+/// Finds the lease while it is held for a task.
+pub(super) const HELD: &str = "SELECT 1 FROM lease WHERE id = 1 AND task_id = ?";
+
 /// Checks that the lease is still held for `task`, and keeps it so until the end of the transaction.
 pub(super) async fn check(db: &impl ConnectionTrait, task: &str) -> Result<(), IndexError> {
-    let look = format!("SELECT 1 FROM lease WHERE id = 1 AND task_id = ?{}", Dialect::of(db).words().lock);
+    let look = format!("{HELD}{}", Dialect::of(db).words().lock);
     let row = db.query_one_raw(sql(db, &look, [task.into()])).await.map_err(IndexError::Write)?;
     row.map(drop).ok_or(IndexError::LeaseLost)
 }

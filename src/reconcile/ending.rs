@@ -5,6 +5,7 @@ use super::deletion::Deletion;
 use super::guard::{UserDeletions, Verdict, judge};
 use super::report::Report;
 use super::run::Run;
+use super::scopes::Scope;
 use super::stop::Stop;
 use crate::model::UserId;
 
@@ -38,13 +39,13 @@ impl Run<'_> {
 
     /// Returns the users for whom this run ends well: nothing is withheld that waits, and nothing waits in hiding.
     fn settled(&self, users: &[UserDeletions], verdict: &Verdict) -> Vec<UserId> {
-        let ends_well = |(scope, user): &(&super::scopes::Scope, &UserDeletions)| {
+        let ends_well = |(scope, user): &(&Scope, &UserDeletions)| {
             let nothing = user.now.queued == 0 && (scope.young == 0 || scope.unsettled.is_none());
             // What a refused run has added for a user counts neither for that user nor for all of them together.
             let nothing = nothing && !(verdict.is_too_much() && scope.added > 0);
             scope.complete && (nothing || verdict.is_open(user.user))
         };
-        let known = |scope: &super::scopes::Scope| scope.unsettled.is_some() || self.unsettled;
+        let known = |scope: &Scope| scope.unsettled.is_some() || self.unsettled;
         if !self.policy.deletes {
             return Vec::new();
         }

@@ -24,12 +24,6 @@ pub(super) struct Share {
     pub(super) queued: u64,
 }
 
-impl Share {
-    fn sum(shares: impl Iterator<Item = Self>) -> Self {
-        shares.fold(Self::default(), |sum, s| Self { records: sum.records + s.records, queued: sum.queued + s.queued })
-    }
-}
-
 /// What a run knows of one user's deletions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UserDeletions {
@@ -120,10 +114,9 @@ impl Verdict {
 pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdict {
     let trusted = || users.iter().filter(|u| u.complete);
     // What is not trusted does not go, but its records are there.
-    let doubtful = || users.iter().filter(|u| !u.complete);
     let of_all = |share: fn(&UserDeletions) -> Share| Share {
-        queued: Share::sum(trusted().map(share)).queued,
-        records: Share::sum(trusted().chain(doubtful()).map(share)).records,
+        queued: trusted().map(|u| share(u).queued).sum(),
+        records: users.iter().map(|u| share(u).records).sum(),
     };
     let (now, before) = (of_all(|u| u.now), of_all(|u| u.before.unwrap_or(u.now)));
     let each = trusted().flat_map(|u| {
@@ -144,7 +137,7 @@ pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdic
             refusal: Some(Refusal { code: RefusalCode::TooManyDeletions, message }),
         };
     }
-    let withheld: Vec<&UserDeletions> = doubtful().filter(|u| u.now.queued > 0).collect();
+    let withheld: Vec<&UserDeletions> = users.iter().filter(|u| !u.complete && u.now.queued > 0).collect();
     let refusal = (!withheld.is_empty()).then(|| Refusal {
         code: RefusalCode::IncompleteListing,
         message: format!(

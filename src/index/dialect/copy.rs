@@ -7,8 +7,9 @@ use sea_orm::sqlx::postgres::{PgConnection, PgPool};
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Executor as _};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
-use super::numbered;
+use super::{numbered, postgres};
 use crate::index::error::IndexError;
+use crate::index::lease::HELD;
 use crate::index::retry::unconfirmed;
 use crate::index::writes::{NewRecord, Written};
 use crate::model::{Timestamp, UserId, name_of, parent_of};
@@ -21,15 +22,12 @@ const STAGING: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS storm_index_new (use
      name text, parent_path text, size bigint, content_type text, etag text, last_modified timestamptz, \
      created_at timestamptz, updated_at timestamptz) ON COMMIT DELETE ROWS";
 
-/// PostgreSQL counts microseconds from 2000.
-const EPOCH: i64 = 946_684_800_000_000;
-
 /// A batch that is written in one transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bulk<'b> {
     /// Records to be made.
     pub(crate) creates: &'b [NewRecord],
-    /// A statement with one value, and that value: brings records up to date.
+    /// A statement that brings records up to date, and its rows; its values are the moment and the rows.
     pub(crate) refresh: Option<(&'b str, &'b str)>,
     /// The moment that is written down.
     pub(crate) now: Timestamp,
@@ -56,7 +54,8 @@ impl Bulk<'_> {
         let mut connection = pool.acquire().await.map_err(failed)?;
         let mut transaction = connection.begin().await.map_err(failed)?;
         if let Some(task) = self.task {
-            let look = sqlx::query("SELECT 1 FROM lease WHERE id = 1 AND task_id = $1 FOR UPDATE").bind(task);
+            let look = numbered(&format!("{HELD} FOR UPDATE"));
+            let look = sqlx::query(AssertSqlSafe(look)).bind(task);
             look.fetch_optional(&mut *transaction).await.map_err(failed)?.ok_or(IndexError::LeaseLost)?;
         }
         let mut written = Written::default();
@@ -143,5 +142,5 @@ fn field(rows: &mut Vec<u8>, value: Option<&[u8]>) {
 }
 
 fn time(time: Timestamp) -> [u8; 8] {
-    (time.micros() - EPOCH).to_be_bytes()
+    (time.micros() - postgres::EPOCH).to_be_bytes()
 }

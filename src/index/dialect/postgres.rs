@@ -13,6 +13,9 @@ use crate::index::error::IndexError;
 use crate::index::schema::{self, MigrationState, Standing};
 use crate::index::secret::without_secret;
 
+/// Where PostgreSQL begins to count microseconds, the year 2000, in those of 1970.
+pub(super) const EPOCH: i64 = 946_684_800_000_000;
+
 /// One connection writes a batch while the next batch is put together; another one is for what a person does meanwhile.
 const WRITERS: u32 = 2;
 

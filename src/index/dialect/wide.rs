@@ -6,7 +6,7 @@ use sea_orm::sqlx::postgres::PgRow;
 use sea_orm::sqlx::{Row as _, ValueRef as _};
 use sea_orm::{ConnectionTrait, DbErr, Value};
 
-use super::Dialect;
+use super::{Dialect, postgres};
 use crate::index::error::IndexError;
 use crate::model::{RecordFacts, RecordId, Timestamp, UserId};
 
@@ -28,9 +28,6 @@ struct Row {
     has_content_type: bool,
     has_etag: bool,
 }
-
-/// PostgreSQL counts microseconds from 2000.
-const EPOCH: i64 = 946_684_800_000_000;
 
 impl WidePage {
     /// Reads up to `limit` records of `user` whose path is greater than `after`.
@@ -144,5 +141,5 @@ fn fixed<const N: usize>(row: &PgRow, column: usize) -> Result<Option<[u8; N]>, 
 /// `infinity` is no moment that could be written down.
 fn time(row: &PgRow, column: usize) -> Result<Option<Timestamp>, IndexError> {
     let micros = fixed(row, column)?.map(i64::from_be_bytes).filter(|micros| !matches!(*micros, i64::MIN | i64::MAX));
-    Ok(micros.map(|micros| Timestamp::from_micros(micros.saturating_add(EPOCH))))
+    Ok(micros.map(|micros| Timestamp::from_micros(micros.saturating_add(postgres::EPOCH))))
 }
