@@ -113,6 +113,15 @@ pub(super) struct RebuildArgs {
     /// Keep orphans whose record is younger, e.g. 2h or 7d
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(super) min_age: Duration,
+    /// Leave these paths out, in the storage and in the index: '*.tmp' anywhere, '/top' from the top, 'cache/' a folder
+    #[arg(long, value_name = "GLOB")]
+    pub(super) exclude: Vec<String>,
+    /// Leave out what systems leave behind: .DS_Store, @eaDir/, Thumbs.db, lost+found/
+    #[arg(long)]
+    pub(super) exclude_noise: bool,
+    /// Do not look for renamed files: they are missing and orphaned like any others
+    #[arg(long)]
+    pub(super) no_moves: bool,
     /// Write every finding into this file, one JSON object a line
     #[arg(long, value_name = "FILE.ndjson")]
     pub(super) report: Option<PathBuf>,

@@ -75,6 +75,9 @@ pub(super) async fn run(args: &DemoArgs, loudness: Loudness) -> Result<Exit, Fai
         adopt: false,
         max_delete: None,
         min_age: std::time::Duration::ZERO,
+        exclude: Vec::new(),
+        exclude_noise: false,
+        no_moves: false,
         report: None,
         format: Format::Text,
     };

@@ -29,6 +29,7 @@ impl Bar {
             self.phase = Some(progress.phase);
             let what = match progress.phase {
                 Phase::Reading => "reading ",
+                Phase::Moving => "moving  ",
                 Phase::Deleting => "deleting",
             };
             let style = match progress.total {

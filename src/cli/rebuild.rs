@@ -13,10 +13,16 @@ use super::text;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Access, IndexError};
-use crate::reconcile::{Answer, Evidence, FindingKind, Observer, Progress, Reconciler, Report, Request, check_users};
+use crate::reconcile::{
+    Answer, Evidence, Excludes, FindingKind, Observer, Progress, Reconciler, Report, Request, check_users,
+};
 use crate::storage;
 
 pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) -> Result<Exit, Failure> {
+    let mut exclude = Excludes::parse(args.exclude.clone())?;
+    if args.exclude_noise {
+        exclude = exclude.with_noise()?;
+    }
     let request = Request {
         mode: args.mode,
         dry_run: args.dry_run,
@@ -25,6 +31,8 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
         adopt: args.adopt,
         max_delete: args.max_delete,
         min_age: args.min_age,
+        exclude,
+        moves: !args.no_moves,
     };
     request.check()?;
     if let Some(path) = &args.report {

@@ -11,6 +11,8 @@ pub(super) fn finding(evidence: &Evidence, colour: bool, to: &mut Vec<u8>) {
         FindingKind::Missing => ('+', "32"),
         FindingKind::Orphaned => ('-', "31"),
         FindingKind::Stale => ('*', "33"),
+        FindingKind::Moved => ('>', "34"),
+        FindingKind::Deferred => ('~', "35"),
         FindingKind::Matched => ('=', "0"),
         FindingKind::Unindexable => ('!', "35"),
         FindingKind::Unclaimed => ('?', "36"),
@@ -20,6 +22,7 @@ pub(super) fn finding(evidence: &Evidence, colour: bool, to: &mut Vec<u8>) {
     to.extend_from_slice(line.as_bytes());
     let remark = match (evidence.kind, evidence.action, evidence.reasons.as_slice()) {
         (FindingKind::Missing | FindingKind::Matched, ..) | (FindingKind::Orphaned, _, ["no_object"]) => None,
+        (FindingKind::Moved, ..) => Some(moved(evidence)),
         (FindingKind::Orphaned, Action::Skip, reasons) => Some(format!("kept: {}", reasons.join(", "))),
         (_, _, reasons) => Some(reasons.join(", ")),
     };
@@ -39,13 +42,16 @@ pub(super) fn summary(report: &Report) -> String {
     };
     let mut text = format!("{}{ended}{dry}\n", report.mode);
     let did = if report.dry_run { "would be " } else { "" };
-    let rows: [(&str, u64, String); 8] = [
+    let undecided = "may be renamed files, which cannot be decided; --no-moves takes them as they are";
+    let rows: [(&str, u64, String); 10] = [
         ("users", t.users_scanned, some(t.users_adopted, &format!("{did}adopted"))),
         ("objects", t.objects, String::new()),
         ("records", t.records, String::new()),
         ("missing", t.missing, some(t.created, &format!("{did}created"))),
         ("stale", t.stale, some(t.updated, &format!("{did}updated"))),
+        ("moved", t.moved, some(t.carried, &format!("{did}carried"))),
         ("orphaned", t.orphaned, [some(t.deleted, &format!("{did}deleted")), some(t.skipped, "kept")].join("")),
+        ("deferred", t.deferred, hint(t.deferred, undecided)),
         ("unclaimed", t.unclaimed, hint(t.unclaimed, "nobody owns them; see `storm-index user add` and --adopt")),
         ("unindexable", t.unindexable, String::new()),
     ];
@@ -54,6 +60,13 @@ pub(super) fn summary(report: &Report) -> String {
         let _ = writeln!(text, "{}", format!("{what:>12} {count:>10}{remark}").trim_end());
     }
     text
+}
+
+/// Says where a renamed file was, and why its record stays there, if it does.
+fn moved(evidence: &Evidence) -> String {
+    let from = evidence.index.as_ref().map_or("", |record| record.path.as_str());
+    let kept = evidence.reasons.get(1).map_or_else(String::new, |reason| format!("; kept: {reason}"));
+    format!("was {}{kept}", visible(from))
 }
 
 fn some(count: u64, what: &str) -> String {

@@ -5,9 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
+use super::fingerprint::{Fingerprint, fingerprint};
 
 /// The facts of one object, as a listing tells them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectFacts {
     /// The key in the storage.
     pub key: String,
@@ -17,6 +18,13 @@ pub struct ObjectFacts {
     pub last_modified: Timestamp,
     /// The entity tag without its quotes, where the storage has one.
     pub etag: Option<String>,
+}
+
+impl ObjectFacts {
+    /// Returns what names the object's content, or file, wherever it lies.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        fingerprint(Some(self.size), self.etag.as_deref())
+    }
 }
 
 /// What a different entity tag says, when all else is equal.

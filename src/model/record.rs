@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
+use super::fingerprint::{Fingerprint, fingerprint};
 
 /// The id of a user.
 pub type UserId = i64;
@@ -37,6 +38,13 @@ pub struct RecordFacts<'page> {
     pub damaged: bool,
 }
 
+impl RecordFacts<'_> {
+    /// Returns what names the content, or file, that the record is of.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        fingerprint(self.size, self.etag)
+    }
+}
+
 /// A record without an object, owned, so that it can wait on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orphan {
@@ -57,7 +65,7 @@ pub struct Orphan {
     /// When the record was made, microseconds since 1970.
     pub created_at: Option<i64>,
     /// See [`RecordFacts::version`].
-    pub version: Vec<u8>,
+    pub version: String,
 }
 
 impl Orphan {
@@ -72,7 +80,12 @@ impl Orphan {
             etag: record.etag.map(str::to_owned),
             last_modified: record.last_modified.map(Timestamp::micros),
             created_at: record.created_at.map(Timestamp::micros),
-            version: record.version.to_vec(),
+            version: String::from_utf8_lossy(record.version).into_owned(),
         }
+    }
+
+    /// See [`RecordFacts::fingerprint`].
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        fingerprint(self.size, self.etag.as_deref())
     }
 }

@@ -1,9 +1,10 @@
 //! Times as the index compares them: whole microseconds, UTC.
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
 
 /// A moment in whole microseconds since 1970, within the years 1 to 9999 that every database can write down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(i64);
 
 /// 0001-01-01T00:00:00Z and the last microsecond of 9999: beyond them a text form no longer sorts or parses.

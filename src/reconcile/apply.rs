@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use super::guard::Cleared;
-use crate::index::{Candidate, Fate, IndexError, NewRecord, Refresh, User, Writer, Written};
+use crate::index::{Candidate, Carried, Carry, Fate, IndexError, NewRecord, Refresh, User, Writer, Written};
 use crate::model::UserId;
 
 /// Records to be made and brought up to date, in key order.
@@ -27,6 +27,8 @@ pub(super) trait Sink: Send {
     async fn adopt(&mut self, user: &User) -> Result<(), IndexError>;
     /// Takes a batch of additions and refreshes. It may still be under way when this returns.
     async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError>;
+    /// Carries records to where their files are now.
+    async fn carry(&mut self, moves: &[Carry]) -> Result<Vec<Carried>, IndexError>;
     /// Deletes records that the guard has cleared.
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError>;
     /// Keeps for the next run that additions for `users` are from a run that has not ended well.
@@ -64,11 +66,16 @@ impl Sink for IndexSink {
         Ok(())
     }
 
+    async fn carry(&mut self, moves: &[Carry]) -> Result<Vec<Carried>, IndexError> {
+        self.settle().await?;
+        self.writer.carry(moves).await
+    }
+
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {
         self.settle().await?;
         let candidates: Vec<Candidate<'_>> = cleared
             .iter()
-            .map(|c| Candidate { id: c.orphan().id, user: c.orphan().user, version: &c.orphan().version })
+            .map(|c| Candidate { id: c.orphan().id, user: c.orphan().user, version: c.orphan().version.as_bytes() })
             .collect();
         self.writer.delete(&candidates).await
     }
@@ -109,6 +116,10 @@ impl Sink for Preview {
         self.written.created += batch.creates.len() as u64;
         self.written.updated += batch.updates.len() as u64;
         Ok(())
+    }
+
+    async fn carry(&mut self, moves: &[Carry]) -> Result<Vec<Carried>, IndexError> {
+        Ok(vec![Carried::Done; moves.len()])
     }
 
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {

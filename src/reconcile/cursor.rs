@@ -1,6 +1,7 @@
 //! One record after the other, out of pages that are read ahead; order is checked, because a merge of what is not
 //! ordered would import and delete the same rows for ever.
 
+use super::excludes::Excludes;
 use crate::index::{IndexError, RecordPage, RecordPages};
 use crate::model::{RecordFacts, RecordId, UserId};
 
@@ -11,12 +12,13 @@ pub(super) struct RecordCursor {
     page: Option<RecordPage>,
     at: usize,
     last: Option<String>,
+    excludes: Excludes,
 }
 
 impl RecordCursor {
-    /// Stands before the first record.
-    pub(super) fn new(pages: RecordPages) -> Self {
-        Self { pages, page: None, at: 0, last: None }
+    /// Stands before the first record that is not left out.
+    pub(super) fn new(pages: RecordPages, excludes: Excludes) -> Self {
+        Self { pages, page: None, at: 0, last: None, excludes }
     }
 
     /// Tells whether the next record of the user is at hand without waiting.
@@ -34,6 +36,7 @@ impl RecordCursor {
             self.check_order(&page)?;
             self.at = 0;
             self.page = Some(page);
+            self.pass_excluded();
         }
         Ok(())
     }
@@ -77,6 +80,14 @@ impl RecordCursor {
     /// Goes on to the next record.
     pub(super) fn advance(&mut self) {
         self.at += 1;
+        self.pass_excluded();
+    }
+
+    fn pass_excluded(&mut self) {
+        let Some(page) = &self.page else { return };
+        while self.at < page.len() && self.excludes.matches(page.path(self.at)) {
+            self.at += 1;
+        }
     }
 
     /// Leaves the user, whose records are at their end.

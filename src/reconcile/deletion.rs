@@ -3,75 +3,95 @@
 
 use std::collections::HashMap;
 
-use futures::{StreamExt as _, stream};
-
 use super::apply::Sink;
-use super::evidence::tell_orphan;
+use super::evidence::{Found, of_orphan};
 use super::guard::{Cleared, Verdict};
-use super::plan::SkipReason;
-use super::queue::DeletionQueue;
+use super::looks::Looks;
+use super::plan::{OrphanPlan, SkipReason};
 use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
+use super::run::Planned;
+use super::spans::Spans;
+use super::spool::Spool;
 use super::stop::Stop;
+use super::strays::Strays;
 use crate::index::Fate;
 use crate::model::{Orphan, Prefix, UserId};
-use crate::storage::{Glance, StorageReader, Trouble, UNREACHABLE};
+use crate::storage::Glance;
 
 /// How many records one transaction deletes.
 const BATCH: usize = 500;
 
-/// How many objects are asked for at a time.
-const GLANCES: usize = 32;
+/// An orphan that may go, and whether its file may be another user's now.
+type Doomed = (Orphan, bool);
 
-/// Carries out the deletions that `verdict` lets through.
-pub(super) struct Deletion<'r> {
-    pub(super) storage: &'r StorageReader,
+/// Carries out the deletions that `verdict` lets through, and tells of all orphans.
+pub(super) struct Deletion<'d, 'r> {
+    pub(super) looks: &'d mut Looks<'r>,
     pub(super) prefixes: HashMap<UserId, Prefix>,
     pub(super) verdict: Verdict,
-    pub(super) sink: &'r mut dyn Sink,
-    pub(super) report: &'r mut Report,
-    pub(super) observer: &'r mut dyn Observer,
-    /// How many looks in a row the server did not answer.
-    pub(super) silent: usize,
+    pub(super) spans: &'d Spans,
+    pub(super) sink: &'d mut dyn Sink,
+    pub(super) report: &'d mut Report,
+    pub(super) observer: &'d mut dyn Observer,
 }
 
-impl Deletion<'_> {
-    /// Works through the queue.
-    pub(super) async fn run(mut self, queue: DeletionQueue) -> Result<(), Stop> {
-        let total = queue.len();
-        if total == 0 || (self.verdict.is_closed() && !self.observer.wants(FindingKind::Orphaned)) {
+impl Deletion<'_, '_> {
+    /// Works through the queue, in which so many are `doomed`.
+    pub(super) async fn run(mut self, mut queue: Spool<Planned>, mut strays: Strays, doomed: u64) -> Result<(), Stop> {
+        if queue.len() == 0 || (self.verdict.is_closed() && !self.observer.wants(FindingKind::Orphaned)) {
             return Ok(());
         }
-        let mut batches = queue.into_batches(BATCH)?;
-        let mut done = 0;
+        let (queue, strays) = (queue.finish()?, strays.find()?);
+        let (mut items, mut strays) = (queue.iter()?, strays.iter());
+        let (mut number, mut done) = (0, 0);
         loop {
-            let orphans = batches.next()?;
-            if orphans.is_empty() {
+            let planned = items.batch(BATCH)?;
+            if planned.is_empty() {
                 return Ok(());
             }
-            self.batch(&orphans).await?;
-            done += orphans.len() as u64;
-            self.observer.progress(Progress { phase: Phase::Deleting, done, total: Some(total) });
+            let mut batch: Vec<Doomed> = Vec::with_capacity(planned.len());
+            for (orphan, plan, shared) in planned {
+                let strayed = strays.of(number, orphan.user)?;
+                number += 1;
+                let why = if shared { SkipReason::ActiveShare.as_str() } else { "no_object" };
+                match plan {
+                    OrphanPlan::Keep => self.tell(&(orphan, strayed), Action::None, why),
+                    OrphanPlan::Skip(reason) => self.tell(&(orphan, strayed), Action::Skip, reason.as_str()),
+                    OrphanPlan::Delete if self.spans.cover(&self.key_of(&orphan)) => {
+                        self.keep(&(orphan, strayed), SkipReason::Hidden);
+                    }
+                    OrphanPlan::Delete => batch.push((orphan, strayed)),
+                }
+            }
+            if !batch.is_empty() {
+                self.batch(&batch).await?;
+                done += batch.len() as u64;
+                self.observer.progress(Progress { phase: Phase::Deleting, done, total: Some(doomed) });
+            }
         }
     }
 
-    async fn batch(&mut self, orphans: &[Orphan]) -> Result<(), Stop> {
+    async fn batch(&mut self, orphans: &[Doomed]) -> Result<(), Stop> {
         let mut cleared = Vec::with_capacity(orphans.len());
-        for orphan in orphans {
-            match self.verdict.clear(orphan) {
-                Some(may_go) => cleared.push(may_go),
-                None => self.tell(orphan, Action::None, "refused"),
+        for doomed in orphans {
+            match self.verdict.clear(&doomed.0) {
+                Some(may_go) => cleared.push((may_go, doomed)),
+                None => self.tell(doomed, Action::None, "refused"),
             }
         }
-        let keys: Vec<String> = cleared.iter().map(|c| self.key_of(c.orphan())).collect();
-        let glances = self.look(&keys).await;
-        let mut absent: Vec<Cleared<'_>> = Vec::with_capacity(cleared.len());
-        for ((may_go, glance), key) in cleared.into_iter().zip(glances).zip(keys) {
+        let keys: Vec<String> = cleared.iter().map(|(c, _)| self.key_of(c.orphan())).collect();
+        let glances = self.looks.look(&keys).await;
+        let (mut absent, mut told): (Vec<Cleared<'_>>, Vec<&Doomed>) = (Vec::new(), Vec::new());
+        for (((may_go, doomed), glance), key) in cleared.into_iter().zip(glances).zip(keys) {
             match glance {
-                Glance::Absent => absent.push(may_go),
-                Glance::Present => self.keep(may_go.orphan(), SkipReason::Reappeared),
-                Glance::Unaddressable => self.keep(may_go.orphan(), SkipReason::Unaddressable),
+                Glance::Absent => {
+                    absent.push(may_go);
+                    told.push(doomed);
+                }
+                Glance::Present => self.keep(doomed, SkipReason::Reappeared),
+                Glance::Unaddressable => self.keep(doomed, SkipReason::Unaddressable),
                 Glance::Unknown(why) => {
-                    self.keep(may_go.orphan(), SkipReason::Unanswered);
+                    self.keep(doomed, SkipReason::Unanswered);
                     let message = format!("{key:?} could not be looked for, so its record is kept: {}", why.message);
                     self.report.note("head_failed", message, Some(key));
                 }
@@ -81,46 +101,33 @@ impl Deletion<'_> {
             return Ok(());
         }
         let fates = self.sink.delete(&absent).await?;
-        for (gone, fate) in absent.iter().zip(fates) {
+        for (doomed, fate) in told.into_iter().zip(fates) {
             match fate {
                 Fate::Deleted => {
                     self.report.tally.deleted += 1;
-                    self.tell(gone.orphan(), Action::Delete, "no_object");
+                    self.tell(doomed, Action::Delete, "no_object");
                 }
-                Fate::Changed => self.keep(gone.orphan(), SkipReason::Changed),
-                Fate::Protected => self.keep(gone.orphan(), SkipReason::ActiveShare),
+                Fate::Changed => self.keep(doomed, SkipReason::Changed),
+                Fate::Protected => self.keep(doomed, SkipReason::ActiveShare),
             }
         }
         Ok(())
-    }
-
-    /// Looks for each of `keys`, but not for ever: a server that is gone would cost its timeout for each of them.
-    async fn look(&mut self, keys: &[String]) -> Vec<Glance> {
-        let storage = self.storage;
-        let mut glances = Vec::with_capacity(keys.len());
-        let mut answers = stream::iter(keys).map(|key| storage.glance(key)).buffered(GLANCES);
-        while self.silent < GLANCES {
-            let Some(glance) = answers.next().await else { return glances };
-            let gone = storage.is_remote() && matches!(glance, Glance::Unknown(_));
-            self.silent = if gone { self.silent + 1 } else { 0 };
-            glances.push(glance);
-        }
-        let message = "not asked any more, since the server stopped answering".to_owned();
-        glances.resize(keys.len(), Glance::Unknown(Trouble { code: UNREACHABLE, message }));
-        glances
     }
 
     fn key_of(&self, orphan: &Orphan) -> String {
         self.prefixes.get(&orphan.user).map_or_else(|| orphan.path.clone(), |prefix| prefix.key_of(&orphan.path))
     }
 
-    fn keep(&mut self, orphan: &Orphan, reason: SkipReason) {
+    fn keep(&mut self, doomed: &Doomed, reason: SkipReason) {
         self.report.tally.skipped += 1;
-        self.tell(orphan, Action::Skip, reason.as_str());
+        self.tell(doomed, Action::Skip, reason.as_str());
     }
 
-    fn tell(&mut self, orphan: &Orphan, action: Action, reason: &'static str) {
-        let key = self.key_of(orphan);
-        tell_orphan(self.observer, orphan, key, action, reason);
+    fn tell(&mut self, (orphan, strayed): &Doomed, action: Action, reason: &'static str) {
+        if self.observer.wants(FindingKind::Orphaned) {
+            let reasons = std::iter::once(reason).chain(strayed.then_some("moved_to_user")).collect();
+            let found = Found { kind: FindingKind::Orphaned, action, reasons };
+            self.observer.finding(&of_orphan(found, orphan, self.key_of(orphan)));
+        }
     }
 }

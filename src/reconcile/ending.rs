@@ -21,16 +21,17 @@ impl Run<'_> {
             self.sink.unsettle(&refused).await?;
         }
         let settled = self.settled(&users, &verdict);
+        let (queue, strays) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.strays));
         let deletion = Deletion {
-            storage: self.storage,
+            looks: &mut self.looks,
             prefixes: self.scopes.iter().map(|s| (s.user.id, s.user.prefix.clone())).collect(),
             verdict,
+            spans: &self.spans,
             sink: self.sink.as_mut(),
             report: &mut self.report,
             observer: &mut *self.observer,
-            silent: 0,
         };
-        deletion.run(std::mem::take(&mut self.queue)).await?;
+        deletion.run(queue, strays, self.doomed).await?;
         if !settled.is_empty() {
             self.sink.settle_users(&settled).await?;
         }

@@ -1,8 +1,8 @@
 //! What a finding is told with, put together only when somebody listens.
 
-use super::report::{Action, Evidence, FindingKind, IndexSide, Observer, StorageSide};
+use super::report::{Action, Evidence, FindingKind, IndexSide, StorageSide};
 use super::scopes::Scope;
-use crate::model::{BadEntry, ObjectFacts, Orphan, RecordFacts, UserId};
+use crate::model::{BadEntry, ObjectFacts, Orphan, UserId};
 
 /// What was found, and what is done about it.
 pub(super) struct Found {
@@ -20,12 +20,7 @@ pub(super) struct About {
 }
 
 /// Tells of an object, and of its record if it has one.
-pub(super) fn of_object(
-    found: Found,
-    about: About,
-    object: &ObjectFacts,
-    record: Option<&RecordFacts<'_>>,
-) -> Evidence {
+pub(super) fn of_object(found: Found, about: About, object: &ObjectFacts, index: Option<IndexSide>) -> Evidence {
     Evidence {
         kind: found.kind,
         user_id: about.user,
@@ -40,7 +35,7 @@ pub(super) fn of_object(
             etag: object.etag.clone(),
             last_modified: object.last_modified.to_text(),
         }),
-        index: record.map(|record| IndexSide::from(&Orphan::of(0, record))),
+        index,
     }
 }
 
@@ -58,24 +53,16 @@ pub(super) fn of_entry(entry: &BadEntry, scope: Option<&Scope>) -> Evidence {
     }
 }
 
-/// Tells the observer about an orphan.
-pub(super) fn tell_orphan(
-    observer: &mut dyn Observer,
-    orphan: &Orphan,
-    key: String,
-    action: Action,
-    reason: &'static str,
-) {
-    if observer.wants(FindingKind::Orphaned) {
-        observer.finding(&Evidence {
-            kind: FindingKind::Orphaned,
-            user_id: Some(orphan.user),
-            path: orphan.path.clone(),
-            key,
-            reasons: vec![reason],
-            action,
-            storage: None,
-            index: Some(IndexSide::from(orphan)),
-        });
+/// Tells of a record without an object.
+pub(super) fn of_orphan(found: Found, orphan: &Orphan, key: String) -> Evidence {
+    Evidence {
+        kind: found.kind,
+        user_id: Some(orphan.user),
+        path: orphan.path.clone(),
+        key,
+        reasons: found.reasons,
+        action: found.action,
+        storage: None,
+        index: Some(IndexSide::from(orphan)),
     }
 }

@@ -1,11 +1,11 @@
 //! Pair -> what is the matter with it. Pure and total.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{EtagMeaning, ObjectFacts, RecordFacts, unquoted};
 
 /// A fact in which a record differs from its object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StaleReason {
     /// The size in bytes.

@@ -34,8 +34,6 @@ pub(super) struct UserDeletions {
     /// The same of those records alone that were there before a run that was refused or broke off, if there was one:
     /// what such a run has added does not soften the limits for the next one.
     pub(super) before: Option<Share>,
-    /// Whether the listing of the user's prefix can be trusted.
-    pub(super) complete: bool,
 }
 
 /// Why deletions are withheld.
@@ -53,8 +51,6 @@ pub struct Refusal {
 pub enum RefusalCode {
     /// More deletions than are let through at once.
     TooManyDeletions,
-    /// Deletions of users whose listing cannot be trusted.
-    IncompleteListing,
 }
 
 impl RefusalCode {
@@ -62,7 +58,6 @@ impl RefusalCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TooManyDeletions => "too_many_deletions",
-            Self::IncompleteListing => "incomplete_listing",
         }
     }
 }
@@ -112,14 +107,12 @@ impl Verdict {
 
 /// Judges the deletions of a run: of each user and of all together. Too many for one means that none go.
 pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdict {
-    let trusted = || users.iter().filter(|u| u.complete);
-    // What is not trusted does not go, but its records are there.
     let of_all = |share: fn(&UserDeletions) -> Share| Share {
-        queued: trusted().map(|u| share(u).queued).sum(),
+        queued: users.iter().map(|u| share(u).queued).sum(),
         records: users.iter().map(|u| share(u).records).sum(),
     };
     let (now, before) = (of_all(|u| u.now), of_all(|u| u.before.unwrap_or(u.now)));
-    let each = trusted().flat_map(|u| {
+    let each = users.iter().flat_map(|u| {
         let whose = format!("user {}", u.user);
         let earlier = u.before.map(|before| (format!("{whose}{EARLIER}"), before, true));
         std::iter::once((whose, u.now, true)).chain(earlier)
@@ -137,16 +130,7 @@ pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdic
             refusal: Some(Refusal { code: RefusalCode::TooManyDeletions, message }),
         };
     }
-    let withheld: Vec<&UserDeletions> = users.iter().filter(|u| !u.complete && u.now.queued > 0).collect();
-    let refusal = (!withheld.is_empty()).then(|| Refusal {
-        code: RefusalCode::IncompleteListing,
-        message: format!(
-            "{} deletions of {} users were withheld, because the listing of their prefixes cannot be trusted",
-            withheld.iter().map(|u| u.now.queued).sum::<u64>(),
-            withheld.len()
-        ),
-    });
-    Verdict { open: trusted().filter(|u| u.now.queued > 0).map(|u| u.user).collect(), refusal }
+    Verdict { open: users.iter().filter(|u| u.now.queued > 0).map(|u| u.user).collect(), refusal: None }
 }
 
 /// Said of records that were there before a run that was refused or broke off.
@@ -177,7 +161,7 @@ mod tests {
 
     fn user(user: UserId, records: u64, queued: u64) -> UserDeletions {
         let now = Share { records, queued };
-        UserDeletions { user, now, before: None, complete: true }
+        UserDeletions { user, now, before: None }
     }
 
     fn earlier(user: UserDeletions, records: u64, queued: u64) -> UserDeletions {
@@ -241,10 +225,9 @@ mod tests {
     }
 
     #[test]
-    fn law_06_an_untrusted_listing_keeps_its_user_closed_and_nobody_else() {
-        let doubtful = UserDeletions { complete: false, ..user(2, 50, 50) };
-        let verdict = judge(&[user(1, 5, 2), doubtful], None);
-        assert_eq!(verdict.refusal.as_ref().unwrap().code, RefusalCode::IncompleteListing);
+    fn only_what_waits_is_let_through() {
+        let verdict = judge(&[user(1, 5, 2), user(2, 50, 0)], None);
+        assert!(verdict.refusal.is_none());
         let orphan = |user| Orphan {
             user,
             id: 1,
@@ -254,12 +237,11 @@ mod tests {
             etag: None,
             last_modified: None,
             created_at: None,
-            version: Vec::new(),
+            version: String::new(),
         };
         assert!(verdict.clear(&orphan(1)).is_some());
         assert!(verdict.clear(&orphan(2)).is_none() && verdict.clear(&orphan(3)).is_none());
-        let idle = UserDeletions { complete: false, ..user(2, 50, 0) };
-        assert!(judge(&[idle], None).refusal.is_none(), "nothing is withheld where nothing waits");
+        assert!(judge(&[user(1, 11, 11)], None).clear(&orphan(1)).is_none());
     }
 
     #[test]

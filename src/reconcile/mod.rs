@@ -5,19 +5,29 @@ mod request;
 mod adoption;
 mod cursor;
 mod doubts;
+mod excludes;
 mod merge;
 mod scopes;
+mod spans;
 
 mod finding;
+mod numbers;
 mod plan;
+mod rename;
+mod spool;
+mod strays;
+mod waiting;
 
 mod apply;
+mod closing;
 mod deletion;
 mod ending;
 mod evidence;
 mod guard;
-mod queue;
+mod looks;
+mod moving;
 
+mod pairing;
 mod reconciler;
 mod report;
 mod run;
@@ -25,6 +35,7 @@ mod stop;
 mod tally;
 mod wire;
 
+pub use excludes::Excludes;
 pub use finding::{StaleReason, compare};
 pub use guard::{Refusal, RefusalCode};
 pub use plan::SkipReason;

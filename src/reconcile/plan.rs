@@ -1,12 +1,12 @@
 //! (Finding, policy) -> what is to be done. Pure and total: nothing is chosen after this.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::request::Policy;
 use crate::model::Timestamp;
 
 /// What is to be done about an orphan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum OrphanPlan {
     /// Nothing: this mode does not delete.
     Keep,
@@ -17,7 +17,7 @@ pub(super) enum OrphanPlan {
 }
 
 /// Why an orphan is kept by a mode that deletes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// It has an active share link.
@@ -32,6 +32,12 @@ pub enum SkipReason {
     Unaddressable,
     /// The storage did not say whether the object is there.
     Unanswered,
+    /// The listing went back over its place.
+    Hidden,
+    /// Its file may have been renamed, which cannot be decided.
+    Undecided,
+    /// Its file was renamed, but somebody else's record has taken the place.
+    Taken,
 }
 
 impl SkipReason {
@@ -44,6 +50,9 @@ impl SkipReason {
             Self::Changed => "changed",
             Self::Unaddressable => "unaddressable",
             Self::Unanswered => "unanswered",
+            Self::Hidden => "hidden",
+            Self::Undecided => "undecided_move",
+            Self::Taken => "taken",
         }
     }
 }

@@ -4,11 +4,15 @@ use super::adoption::Adoption;
 use super::apply::{IndexSink, Preview, Sink, WriteBatch};
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
-use super::queue::DeletionQueue;
+use super::looks::Looks;
 use super::report::{Observer, Report};
 use super::request::{Policy, Request};
 use super::run::Run;
 use super::scopes::Scopes;
+use super::spans::Spans;
+use super::spool::Spool;
+use super::strays::Strays;
+use super::waiting::Waiting;
 use super::wire::{RequestWire, outcome_of};
 use crate::clock;
 use crate::error::Error;
@@ -52,7 +56,7 @@ impl Reconciler {
         if policy.deletes {
             scopes.remember(&self.index.unsettled().await?);
         }
-        let adoption = if policy.adopts { self.plan_adoption(&scopes).await? } else { Adoption::default() };
+        let adoption = if policy.adopts { self.plan_adoption(&scopes, request).await? } else { Adoption::default() };
         let report = Report::new(request.mode, request.dry_run);
         let lease = match policy.writes {
             true => Some(
@@ -93,7 +97,7 @@ impl Reconciler {
             false => None,
         };
         let listing = self.storage.listing(one_user.as_ref());
-        let cursor = RecordCursor::new(self.index.records(scopes.users()));
+        let cursor = RecordCursor::new(self.index.records(scopes.users()), request.exclude.clone());
         let mut run = Run {
             storage: &self.storage,
             index: &self.index,
@@ -106,8 +110,15 @@ impl Reconciler {
             last: None,
             sink,
             writes: WriteBatch::default(),
+            waiting: Waiting::default(),
             orphans: Vec::new(),
-            queue: DeletionQueue::default(),
+            queue: Spool::default(),
+            doomed: 0,
+            strays: Strays::default(),
+            spans: Spans::default(),
+            excludes: request.exclude.clone(),
+            moves: request.moves && self.storage.has_fingerprints(),
+            looks: Looks::new(&self.storage),
             unsettled: false,
             observer,
             report,
@@ -122,8 +133,9 @@ impl Reconciler {
         Ok(report)
     }
 
-    async fn plan_adoption(&self, scopes: &Scopes) -> Result<Adoption, Error> {
-        let folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
+    async fn plan_adoption(&self, scopes: &Scopes, request: &Request) -> Result<Adoption, Error> {
+        let mut folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
+        folders.retain(|folder| !request.exclude.match_folder(folder));
         Ok(Adoption::plan(folders, scopes, self.index.next_user_id().await?)?)
     }
 }

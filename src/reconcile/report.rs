@@ -111,6 +111,10 @@ pub enum FindingKind {
     Orphaned,
     /// Both, but their facts differ.
     Stale,
+    /// A renamed file.
+    Moved,
+    /// What might be a renamed file, which cannot be decided.
+    Deferred,
     /// An object under no user's prefix.
     Unclaimed,
     /// An entry that cannot be a record.
@@ -125,6 +129,8 @@ pub enum Action {
     Create,
     /// A record is brought up to date.
     Update,
+    /// A record is carried to where its file is now.
+    Move,
     /// A record is deleted.
     Delete,
     /// An orphan is kept by a mode that deletes.
@@ -153,6 +159,8 @@ pub struct StorageSide {
 pub struct IndexSide {
     /// The id of the record.
     pub id: RecordId,
+    /// The path that the record has: for a renamed file, the one that it had.
+    pub path: String,
     /// The size in bytes.
     pub size: Option<u64>,
     /// The content type.
@@ -167,6 +175,7 @@ impl From<&Orphan> for IndexSide {
     fn from(orphan: &Orphan) -> Self {
         Self {
             id: orphan.id,
+            path: orphan.path.clone(),
             size: orphan.size,
             content_type: orphan.content_type.clone(),
             etag: orphan.etag.clone(),
@@ -202,6 +211,8 @@ pub struct Evidence {
 pub enum Phase {
     /// Reading storage and index.
     Reading,
+    /// Carrying records to where their files are now.
+    Moving,
     /// Looking again at what is to be deleted, and deleting it.
     Deleting,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::excludes::Excludes;
 use crate::model::{Timestamp, UserId};
 
 /// What a run is for.
@@ -107,12 +108,26 @@ pub struct Request {
     pub max_delete: Option<MaxDelete>,
     /// Orphans whose record is younger are kept.
     pub min_age: Duration,
+    /// What is left out, in the storage and in the index alike.
+    pub exclude: Excludes,
+    /// Whether renamed files are looked for, so that their records keep their id and links.
+    pub moves: bool,
 }
 
 impl Request {
     /// Asks for `mode` over all users, for real, without force.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, dry_run: false, force: false, user: None, adopt: false, max_delete: None, min_age: Duration::ZERO }
+        Self {
+            mode,
+            dry_run: false,
+            force: false,
+            user: None,
+            adopt: false,
+            max_delete: None,
+            min_age: Duration::ZERO,
+            exclude: Excludes::default(),
+            moves: true,
+        }
     }
 
     /// Tells whether the run will write into the index, or only read it.
@@ -138,6 +153,9 @@ pub enum RequestError {
     /// Not a limit.
     #[error("{0:?} is no limit on deletions; write a number of records, or a percentage from 0% to 100%")]
     BadMaxDelete(String),
+    /// Not a pattern.
+    #[error("{0:?} is no pattern to exclude: {1}; write e.g. '*.tmp', '/cache/' or 'raw/**/*.nef'")]
+    BadExclude(String, String),
     /// A mode that deletes, without consent.
     #[error("mode {0} deletes records; run it with --force, or look first with --dry-run")]
     ForceRequired(Mode),
@@ -155,6 +173,7 @@ impl RequestError {
         match self {
             Self::UnknownMode(_) => "invalid_mode",
             Self::BadMaxDelete(_) => "invalid_max_delete",
+            Self::BadExclude(..) => "invalid_exclude",
             Self::ForceRequired(_) => "force_required",
             Self::AdoptInClean | Self::AdoptWithUser => "invalid_adopt",
         }

@@ -1,27 +1,32 @@
-//! The loop: one ordered listing routed to users, merged with their records; additions flow, deletions wait.
+//! The loop: one ordered listing routed to users, merged with their records; additions flow, what may have moved and what
+//! may have to go waits.
 
 use super::adoption::Adoption;
 use super::apply::{Sink, WriteBatch};
 use super::cursor::RecordCursor;
-use super::doubts::{Doubts, Shadow};
-use super::evidence::{self, About, Found, tell_orphan};
-use super::finding::{StaleReason, compare};
+use super::doubts::Doubts;
+use super::evidence;
+use super::excludes::Excludes;
+use super::looks::Looks;
 use super::merge::{Front, front};
-use super::plan::{OrphanPlan, SkipReason, plan_orphan};
-use super::queue::DeletionQueue;
-use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
+use super::plan::OrphanPlan;
+use super::report::{FindingKind, Observer, Phase, Progress, Report};
 use super::request::Policy;
 use super::scopes::{Place, Scopes};
+use super::spans::Spans;
+use super::spool::Spool;
 use super::stop::Stop;
-use crate::index::{Index, IndexError, NewRecord, Refresh};
-use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Orphan, Timestamp, UserId};
-use crate::storage::{Batch, Doubt, Listing, Step, StorageReader, content_type_of};
+use super::strays::Strays;
+use super::waiting::Waiting;
+use crate::index::Index;
+use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Orphan};
+use crate::storage::{Batch, Doubt, Listing, Step, StorageReader};
 
 /// How many additions and refreshes one transaction has.
-const WRITES: usize = 10_000;
+pub(super) const WRITES: usize = 10_000;
 
-/// How many orphans are decided at a time.
-const ORPHANS: usize = 1_000;
+/// An orphan about which has been decided, and whether an active share link protects it.
+pub(super) type Planned = (Orphan, OrphanPlan, bool);
 
 /// A run that is under way.
 pub(super) struct Run<'r> {
@@ -37,8 +42,21 @@ pub(super) struct Run<'r> {
     pub(super) last: Option<String>,
     pub(super) sink: Box<dyn Sink>,
     pub(super) writes: WriteBatch,
+    /// What waits for the end of the current user.
+    pub(super) waiting: Waiting,
+    /// Orphans at hand, about which has to be decided.
     pub(super) orphans: Vec<Orphan>,
-    pub(super) queue: DeletionQueue,
+    /// Orphans that wait for the guard, or to be told.
+    pub(super) queue: Spool<Planned>,
+    /// How many of them wait for the guard.
+    pub(super) doomed: u64,
+    pub(super) strays: Strays,
+    /// Where the listing went back.
+    pub(super) spans: Spans,
+    pub(super) excludes: Excludes,
+    /// Whether renamed files can be recognised.
+    pub(super) moves: bool,
+    pub(super) looks: Looks<'r>,
     /// Whether the index knows that additions of this run are under way.
     pub(super) unsettled: bool,
     pub(super) observer: &'r mut dyn Observer,
@@ -60,13 +78,19 @@ impl Run<'_> {
                     }
                     break;
                 }
-                Step::Incomplete(doubt) => {
-                    self.break_off(&doubt).await?;
+                Step::Incomplete(doubt @ Doubt::OutOfOrder { .. }) => {
+                    while self.scopes.current().is_some() {
+                        self.close_scope().await?;
+                    }
+                    self.report.note("listing_out_of_order", doubt.to_string(), None);
+                    break;
+                }
+                Step::Incomplete(Doubt::BrokenOff { trouble, last }) => {
+                    self.break_off(&Doubt::BrokenOff { trouble, last }).await?;
                     break;
                 }
             }
         }
-        self.decide_orphans().await?;
         self.flush().await?;
         self.sink.settle().await?;
         self.delete().await
@@ -79,6 +103,10 @@ impl Run<'_> {
         // All of them first: what they could hide may lie between this batch and the one before.
         for entry in &batch.bad {
             self.bad_entry(entry);
+        }
+        for (from, to) in &batch.late {
+            self.spans.add(from, to);
+            self.scopes.distrust_span(from, to);
         }
         let last = batch.objects.last().map(|o| o.key.clone());
         for object in batch.objects {
@@ -105,6 +133,12 @@ impl Run<'_> {
     }
 
     fn bad_entry(&mut self, entry: &BadEntry) {
+        let scope = self.scopes.iter().find(|s| entry.shown.starts_with(&s.start));
+        let path = &entry.shown[scope.map_or(0, |s| s.start.len())..];
+        let is_tree = matches!(entry.hides, Hides::Tree(_));
+        if self.excludes.matches(path) || (is_tree && self.excludes.match_folder(path)) {
+            return;
+        }
         self.doubts.note(entry);
         if entry.reason.is_failure() {
             self.scopes.distrust(&entry.hides);
@@ -113,7 +147,6 @@ impl Run<'_> {
         }
         self.report.tally.unindexable += 1;
         if self.observer.wants(FindingKind::Unindexable) {
-            let scope = self.scopes.iter().find(|s| entry.shown.starts_with(&s.start));
             self.observer.finding(&evidence::of_entry(entry, scope));
         }
     }
@@ -123,6 +156,7 @@ impl Run<'_> {
             match self.scopes.place(&object.key) {
                 Place::Inside => break,
                 Place::Behind => self.close_scope().await?,
+                Place::Outside if self.excludes.matches(&object.key) => return Ok(()),
                 Place::Outside => match self.adoption.take(&object.key) {
                     Some(user) => {
                         self.sink.adopt(&user).await?;
@@ -143,6 +177,9 @@ impl Run<'_> {
         let Some(scope) = self.scopes.current() else { return Ok(()) };
         scope.walked = true;
         let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
+        if self.excludes.matches(&object.key[path_at..]) {
+            return Ok(());
+        }
         if object.key.len() - path_at > self.longest_path {
             let reason = BadReason::TooLong(self.longest_path);
             self.bad_entry(&BadEntry { shown: object.key, reason, hides: Hides::Nothing });
@@ -154,15 +191,9 @@ impl Run<'_> {
                 self.cursor.load(user).await?;
             }
             match front(&object.key[path_at..], self.cursor.peek_path()) {
-                Front::Record => self.orphan().await?,
-                Front::Both => {
-                    self.pair(object, path_at, user);
-                    return Ok(());
-                }
-                Front::Object => {
-                    self.missing(object, path_at, user);
-                    return Ok(());
-                }
+                Front::Record => self.orphan()?,
+                Front::Both => return self.pair(object),
+                Front::Object => return self.missing(object),
             }
         }
     }
@@ -185,206 +216,12 @@ impl Run<'_> {
             if front(&key[path_at..], self.cursor.peek_path()) != Front::Record {
                 return Ok(());
             }
-            self.orphan().await?;
+            self.orphan()?;
         }
     }
 
-    fn unclaimed(&mut self, object: &ObjectFacts) {
-        self.report.tally.unclaimed += u64::from(!self.one_user);
-        if self.observer.wants(FindingKind::Unclaimed) {
-            let about = About { user: None, path_at: 0, content_type: content_type_of(&object.key) };
-            let found = Found { kind: FindingKind::Unclaimed, action: Action::None, reasons: vec!["no_user"] };
-            self.observer.finding(&evidence::of_object(found, about, object, None));
-        }
-    }
-
-    fn missing(&mut self, object: ObjectFacts, path_at: usize, user: UserId) {
-        self.report.tally.missing += 1;
-        let content_type = content_type_of(&object.key);
-        let action = if self.policy.adds { Action::Create } else { Action::None };
-        if self.observer.wants(FindingKind::Missing) {
-            let about = About { user: Some(user), path_at, content_type };
-            let found = Found { kind: FindingKind::Missing, action, reasons: vec!["no_record"] };
-            self.observer.finding(&evidence::of_object(found, about, &object, None));
-        }
-        if action == Action::Create {
-            let mut first = self.cursor.peek_path().is_none();
-            if let Some(scope) = self.scopes.current() {
-                scope.added += 1;
-                first &= scope.records() == 0;
-            }
-            self.writes.creates.push(NewRecord { user, object, path_at, content_type, first });
-        }
-    }
-
-    /// Judges an object and the record that stands at the cursor.
-    fn pair(&mut self, object: ObjectFacts, path_at: usize, user: UserId) {
-        let content_type = content_type_of(&object.key);
-        let record = self.cursor.peek();
-        if let Some(damaged) = record.filter(|record| record.damaged) {
-            self.damaged(&IndexError::Damaged(damaged.id));
-        } else if let Some(record) = record {
-            let reasons = compare(&object, content_type, &record, self.storage.etag_meaning());
-            let (kind, action) = match (&reasons, self.policy.adds) {
-                (None, _) => (FindingKind::Matched, Action::None),
-                (Some(_), true) => (FindingKind::Stale, Action::Update),
-                (Some(_), false) => (FindingKind::Stale, Action::None),
-            };
-            if self.observer.wants(kind) {
-                let about = About { user: Some(user), path_at, content_type };
-                let reasons = reasons.iter().flatten().copied().map(StaleReason::as_str).collect();
-                let found = Found { kind, action, reasons };
-                self.observer.finding(&evidence::of_object(found, about, &object, Some(&record)));
-            }
-            self.report.tally.stale += u64::from(kind == FindingKind::Stale);
-            if action == Action::Update {
-                let (id, version) = (record.id, record.version.to_vec());
-                self.writes.updates.push(Refresh { id, version, object, content_type });
-            }
-        }
-        self.pass_record();
-    }
-
-    /// Takes the record at the cursor, for which there is no object.
-    async fn orphan(&mut self) -> Result<(), Stop> {
-        let record = self.cursor.peek();
-        if let Some(damaged) = record.filter(|record| record.damaged) {
-            self.damaged(&IndexError::Damaged(damaged.id));
-        } else if let (Some(record), Some(scope)) = (record, self.scopes.current()) {
-            let key = scope.user.prefix.key_of(record.path);
-            match self.doubts.shadow(&key) {
-                Shadow::None => {
-                    self.report.tally.orphaned += 1;
-                    self.orphans.push(Orphan::of(scope.user.id, &record));
-                }
-                Shadow::Itself => {}
-                Shadow::Below => {
-                    if std::mem::replace(&mut scope.complete, false) {
-                        let why = "has records below an entry that could not be entered; its records are not judged";
-                        let message = format!("user {} {why}: {key:?}", scope.user.id);
-                        self.report.note("hidden_records", message, Some(key));
-                    }
-                }
-            }
-        }
-        self.pass_record();
-        if self.orphans.len() >= ORPHANS { self.decide_orphans().await } else { Ok(()) }
-    }
-
-    fn pass_record(&mut self) {
-        self.scopes.count_record(|| self.cursor.peek().and_then(|record| record.created_at));
-        self.cursor.advance();
-        self.report.tally.records += 1;
-    }
-
-    /// Ends the current scope: the listing is past it, so its remaining records have no object.
-    async fn close_scope(&mut self) -> Result<(), Stop> {
-        let Some(scope) = self.scopes.current() else { return Ok(()) };
-        scope.walked = true;
-        let user = scope.user.id;
-        if !scope.adopted {
-            loop {
-                self.cursor.load(user).await?;
-                if self.cursor.peek_path().is_none() {
-                    break;
-                }
-                self.orphan().await?;
-            }
-            self.leave_user();
-        }
-        self.scopes.advance();
-        Ok(())
-    }
-
-    /// Leaves the user at whose end the cursor is.
-    fn leave_user(&mut self) {
-        if let Some(record) = self.cursor.broken_at() {
-            self.damaged(&IndexError::Damaged(record));
-            self.scopes.distrust_current();
-        }
-        if let Some(record) = self.cursor.blob_path() {
-            self.damaged(&IndexError::BlobPath(record));
-        }
-        self.cursor.leave();
-    }
-
-    /// Tells of a record that nobody can judge; it is left as it is, and the others are judged.
-    fn damaged(&mut self, error: &IndexError) {
-        self.report.note(error.code(), error.to_string(), None);
-    }
-
-    /// Ends the listing in doubt: what it has not proven absent is counted and left alone.
-    async fn break_off(&mut self, doubt: &Doubt) -> Result<(), Stop> {
-        match doubt {
-            Doubt::OutOfOrder { next, .. } => {
-                self.scopes.distrust_all();
-                self.report.note("listing_out_of_order", doubt.to_string(), Some(next.clone()));
-            }
-            Doubt::BrokenOff { trouble, last } => {
-                self.scopes.distrust_rest();
-                match last {
-                    None => self.report.fail(trouble.code, doubt.to_string()),
-                    Some(_) => self.report.note(trouble.code, doubt.to_string(), None),
-                }
-            }
-        }
-        while let Some(scope) = self.scopes.current() {
-            let (user, adopted) = (scope.user.id, scope.adopted);
-            if !adopted {
-                self.cursor.load(user).await?;
-                while self.cursor.peek_path().is_some() {
-                    self.pass_record();
-                    self.cursor.load(user).await?;
-                }
-                self.leave_user();
-            }
-            self.scopes.advance();
-        }
-        Ok(())
-    }
-
-    /// Decides about the orphans at hand: who is protected is asked once for all of them.
-    async fn decide_orphans(&mut self) -> Result<(), Stop> {
-        let orphans = std::mem::take(&mut self.orphans);
-        if orphans.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<_> = orphans.iter().map(|o| o.id).collect();
-        let protected = self.index.protected(&ids).await?;
-        for orphan in &orphans {
-            let shared = protected.contains(&orphan.id);
-            let made = orphan.created_at.map(Timestamp::from_micros);
-            match plan_orphan(shared, made, &self.policy) {
-                OrphanPlan::Delete => {
-                    self.queue.push(orphan)?;
-                    self.scopes.count_queued(orphan.user, made);
-                }
-                OrphanPlan::Skip(reason) => {
-                    self.report.tally.skipped += 1;
-                    if reason == SkipReason::TooYoung {
-                        self.scopes.count_young(orphan.user);
-                    }
-                    self.tell(orphan, Action::Skip, reason.as_str());
-                }
-                OrphanPlan::Keep => {
-                    let reason = if shared { SkipReason::ActiveShare.as_str() } else { "no_object" };
-                    self.tell(orphan, Action::None, reason);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn tell(&mut self, orphan: &Orphan, action: Action, reason: &'static str) {
-        // Whose prefix it is takes a search, which only a listener is worth.
-        if self.observer.wants(FindingKind::Orphaned) {
-            let scope = self.scopes.iter().find(|s| s.user.id == orphan.user);
-            let key = scope.map_or_else(|| orphan.path.clone(), |s| s.user.prefix.key_of(&orphan.path));
-            tell_orphan(self.observer, orphan, key, action, reason);
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), Stop> {
+    /// Writes what is at hand.
+    pub(super) async fn flush(&mut self) -> Result<(), Stop> {
         if self.policy.deletes && !self.unsettled && !self.writes.creates.is_empty() {
             // Before the first addition: should this run be refused or break off, the next one has to know.
             self.unsettled = true;

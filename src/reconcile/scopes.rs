@@ -13,8 +13,10 @@ pub(super) struct Scope {
     pub(super) user: User,
     /// What every key of the user begins with.
     pub(super) start: String,
-    /// Whether the listing of this part can be trusted.
+    /// Whether all of the listing of this part can be trusted; nothing that could be hidden is judged.
     pub(super) complete: bool,
+    /// Whether it has been told that records lie below an entry that could not be entered.
+    pub(super) hides_records: bool,
     /// Whether this run registered the user, who therefore has no records.
     pub(super) adopted: bool,
     /// Whether the listing came to the user's part.
@@ -46,7 +48,7 @@ impl Scope {
     pub(super) fn deletions(&self) -> UserDeletions {
         let Shares { now, before } = self.shares;
         let before = self.unsettled.map(|_| before);
-        UserDeletions { user: self.user.id, now, before, complete: self.complete }
+        UserDeletions { user: self.user.id, now, before }
     }
 
     fn of(user: User, adopted: bool) -> Self {
@@ -54,6 +56,7 @@ impl Scope {
             start: user.prefix.scope(),
             user,
             complete: true,
+            hides_records: false,
             adopted,
             walked: false,
             unsettled: None,
@@ -212,9 +215,13 @@ impl Scopes {
         self.scopes.iter_mut().skip(self.at).for_each(|s| s.complete = false);
     }
 
-    /// Notes that nothing can be trusted.
-    pub(super) fn distrust_all(&mut self) {
-        self.scopes.iter_mut().for_each(|s| s.complete = false);
+    /// Notes that the listing went back from `to` to `from`.
+    pub(super) fn distrust_span(&mut self, from: &str, to: &str) {
+        for scope in &mut self.scopes {
+            // It begins within the scope, or before it and ends in or behind it.
+            scope.complete &=
+                !(from.starts_with(&scope.start) || (from < scope.start.as_str() && to >= scope.start.as_str()));
+        }
     }
 }
 

@@ -17,10 +17,16 @@ pub struct Tally {
     pub orphaned: u64,
     /// Both, but their facts differ.
     pub stale: u64,
+    /// Renamed files: their record is orphaned and their object missing, and both are not counted there.
+    pub moved: u64,
+    /// Orphans and missing objects that might be renamed files, which cannot be decided.
+    pub deferred: u64,
     /// Records made.
     pub created: u64,
     /// Records brought up to date.
     pub updated: u64,
+    /// Records carried to where their file is now.
+    pub carried: u64,
     /// Records deleted.
     pub deleted: u64,
     /// Orphans kept by a mode that deletes.
@@ -34,6 +40,6 @@ pub struct Tally {
 impl Tally {
     /// Tells whether index and storage disagree.
     pub fn has_drift(&self) -> bool {
-        self.missing > 0 || self.orphaned > 0 || self.stale > 0
+        self.missing > 0 || self.orphaned > 0 || self.stale > 0 || self.moved > 0
     }
 }

@@ -40,13 +40,13 @@ pub struct ResultWire {
     pub orphaned_in_db: u64,
     /// Both, but their facts differ.
     pub stale_in_db: u64,
-    /// Renames that were recognised: this version recognises none.
+    /// Renamed files: counted neither as missing nor as orphaned.
     pub moved_in_db: u64,
     /// Records made, or in a dry run to be made.
     pub records_created: u64,
     /// Records brought up to date.
     pub records_updated: u64,
-    /// Records carried along with a rename: this version carries none.
+    /// Records carried to where their file is now.
     pub records_moved: u64,
     /// Records deleted.
     pub records_deleted: u64,
@@ -105,8 +105,11 @@ impl From<&Report> for ResultWire {
             missing,
             orphaned,
             stale,
+            moved,
+            deferred: _,
             created,
             updated,
+            carried,
             deleted,
             skipped,
             unclaimed,
@@ -123,10 +126,10 @@ impl From<&Report> for ResultWire {
             missing_in_db: missing,
             orphaned_in_db: orphaned,
             stale_in_db: stale,
-            moved_in_db: 0,
+            moved_in_db: moved,
             records_created: created,
             records_updated: updated,
-            records_moved: 0,
+            records_moved: carried,
             records_deleted: deleted,
             records_skipped: skipped,
             unclaimed_on_disk: unclaimed,
@@ -159,6 +162,10 @@ pub struct RequestWire {
     pub max_delete: Option<String>,
     /// Orphans whose record is younger are kept: seconds.
     pub min_age: u64,
+    /// Patterns of paths that are left out.
+    pub exclude: Vec<String>,
+    /// Whether renamed files are looked for.
+    pub moves: bool,
 }
 
 impl From<&Request> for RequestWire {
@@ -171,6 +178,8 @@ impl From<&Request> for RequestWire {
             adopt: request.adopt,
             max_delete: request.max_delete.map(|limit| limit.to_string()),
             min_age: request.min_age.as_secs(),
+            exclude: request.exclude.patterns().to_vec(),
+            moves: request.moves,
         }
     }
 }

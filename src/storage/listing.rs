@@ -1,8 +1,10 @@
 //! Any store -> key-ordered batches of object facts, and at the end one word: complete, or in doubt.
 //!
-//! A failed listing looks like a short one, so "no more items" is never taken for the end by itself: an error before it
-//! is remembered, and an order that is broken ends the listing, because a merge with it would lie.
+//! A failed listing looks like a short one, so "no more items" is never taken for the end by itself: one that broke off is
+//! taken up again once behind its last key, and an error that stays is remembered. A key that comes late is left out, and
+//! the span that it went back over is told, because a merge would have lied there.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,10 +13,17 @@ use futures::stream::BoxStream;
 use object_store::{Error, ObjectMeta};
 
 use super::trouble::{Trouble, trouble_of};
-use crate::model::{BadEntry, ObjectFacts, Timestamp, is_reserved, unquoted};
+use crate::model::{BadEntry, BadReason, ObjectFacts, Timestamp, is_reserved, unquoted};
 
 /// How many items one batch has at the most.
 const BATCH: usize = 4096;
+
+/// How many keys in a row may lie behind the greatest one before the listing counts as going round in a circle: several
+/// pages of an object store.
+const CIRCLE: usize = 5_000;
+
+/// How many odd keys of one page are remembered.
+const ODD: usize = 10_000;
 
 /// Objects in key order, and the bad entries that were met among them.
 #[derive(Debug, Default)]
@@ -23,6 +32,15 @@ pub struct Batch {
     pub objects: Vec<ObjectFacts>,
     /// The entries that are no objects. They stand before anything that they could hide.
     pub bad: Vec<BadEntry>,
+    /// Where the listing went back: from the key that came late to the greatest one before it. The late object itself is
+    /// left out, and nothing between the two was surely seen in its place.
+    pub late: Vec<(String, String)>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.bad.is_empty() && self.late.is_empty()
+    }
 }
 
 /// Why a listing cannot be trusted.
@@ -35,11 +53,11 @@ pub enum Doubt {
         /// The last key that was listed, if any.
         last: Option<String>,
     },
-    /// A key came that is not greater than the one before: nothing that was listed proves anything about absence.
+    /// It came to its end, but went back on the way: see [`Batch::late`].
     OutOfOrder {
-        /// The key before.
+        /// The greatest key before the first one that came late.
         last: String,
-        /// The key that came.
+        /// The first one that came late.
         next: String,
     },
 }
@@ -52,11 +70,12 @@ impl fmt::Display for Doubt {
                 write!(f, "the listing broke off after {last:?}: {}", trouble.message)
             }
             Self::OutOfOrder { last, next } if last == next => {
-                write!(f, "the storage listed {next:?} twice; nothing is deleted on such a listing")
+                write!(f, "the storage listed {next:?} twice; what lies there is not deleted on such a listing")
             }
             Self::OutOfOrder { last, next } => write!(
                 f,
-                "the storage does not list in byte order ({next:?} came after {last:?}); such storages are not supported yet"
+                "the storage does not list in byte order ({next:?} came after {last:?}); nothing between such keys is deleted, \
+                 and what came late is left out"
             ),
         }
     }
@@ -73,71 +92,154 @@ pub enum Step {
     Incomplete(Doubt),
 }
 
+type Items = BoxStream<'static, Result<ObjectMeta, Error>>;
+
+/// Starts the listing once more, behind a key.
+pub(super) type Again = Box<dyn Fn(&str) -> Items + Send>;
+
 /// A listing that is under way.
 pub struct Listing {
-    items: futures::stream::ReadyChunks<BoxStream<'static, Result<ObjectMeta, Error>>>,
+    items: futures::stream::ReadyChunks<Items>,
+    again: Option<Again>,
+    /// Where it was started once more.
+    resumed: Option<String>,
+    /// The greatest key so far.
     last: Option<String>,
-    doubt: Option<Doubt>,
+    /// How many keys in a row came late.
+    late: usize,
+    disorder: Option<Doubt>,
+    /// The odd keys of the page at hand, and whether an object has come since.
+    odd: HashSet<String>,
+    odd_passed: bool,
+    broken_off: Option<Doubt>,
     hidden: Arc<[String]>,
 }
 
 impl Listing {
-    pub(super) fn new(items: BoxStream<'static, Result<ObjectMeta, Error>>, hidden: Arc<[String]>) -> Self {
-        Self { items: items.ready_chunks(BATCH), last: None, doubt: None, hidden }
+    /// Takes the items of a listing, and what starts it `again` should it break off.
+    pub(super) fn new(items: Items, again: Option<Again>, hidden: Arc<[String]>) -> Self {
+        Self {
+            items: items.ready_chunks(BATCH),
+            again,
+            resumed: None,
+            last: None,
+            late: 0,
+            disorder: None,
+            odd: HashSet::new(),
+            odd_passed: false,
+            broken_off: None,
+            hidden,
+        }
     }
 
     /// Waits for the next step. After `Complete` or `Incomplete` it keeps saying the same.
     pub async fn next(&mut self) -> Step {
         loop {
-            if let Some(doubt) = &self.doubt {
+            if let Some(doubt) = &self.broken_off {
                 return Step::Incomplete(doubt.clone());
             }
-            let Some(items) = self.items.next().await else { return Step::Complete };
+            let Some(items) = self.items.next().await else {
+                return self.disorder.clone().map_or(Step::Complete, Step::Incomplete);
+            };
             let batch = self.sift(items);
-            if !batch.objects.is_empty() || !batch.bad.is_empty() {
+            if !batch.is_empty() {
                 return Step::Batch(batch);
             }
         }
     }
 
     fn sift(&mut self, items: Vec<Result<ObjectMeta, Error>>) -> Batch {
-        let mut batch = Batch { objects: Vec::with_capacity(items.len()), bad: Vec::new() };
+        let mut batch = Batch { objects: Vec::with_capacity(items.len()), ..Batch::default() };
         for item in items {
             match item.map_err(entry_of) {
                 Ok(meta) => {
                     let key = String::from(meta.location);
-                    let last = batch.objects.last().map(|o| o.key.as_str()).or(self.last.as_deref());
+                    let last = batch.objects.last().map(|o| o.key.as_str()).max(self.last.as_deref());
                     if let Some(last) = last.filter(|last| key.as_str() <= *last) {
-                        self.doubt = Some(Doubt::OutOfOrder { last: last.to_owned(), next: key });
-                        break;
+                        let last = last.to_owned();
+                        self.note_late(key, last, &mut batch);
+                        if self.broken_off.is_some() {
+                            break;
+                        }
+                        continue;
                     }
-                    if !is_reserved(&key) && !self.hidden.contains(&key) {
-                        batch.objects.push(ObjectFacts {
-                            key,
-                            size: meta.size,
-                            last_modified: Timestamp::from(meta.last_modified),
-                            etag: meta.e_tag.map(|tag| unquoted(&tag).to_owned()),
-                        });
+                    (self.late, self.odd_passed) = (0, true);
+                    if is_reserved(&key) || self.hidden.contains(&key) {
+                        self.last = Some(key);
+                        continue;
+                    }
+                    batch.objects.push(ObjectFacts {
+                        key,
+                        size: meta.size,
+                        last_modified: Timestamp::from(meta.last_modified),
+                        etag: meta.e_tag.map(|tag| unquoted(&tag).to_owned()),
+                    });
+                }
+                Err(Ok(entry)) => {
+                    if self.is_new(&entry) {
+                        batch.bad.push(entry);
                     }
                 }
-                Err(Ok(entry)) => batch.bad.push(entry),
                 Err(Err(error)) => {
-                    let last = batch.objects.last().map(|o| o.key.clone()).or_else(|| self.last.clone());
-                    self.doubt = Some(Doubt::BrokenOff { trouble: trouble_of(&error), last });
+                    let last = batch.objects.last().map(|o| o.key.as_str()).max(self.last.as_deref());
+                    let last = last.map(str::to_owned);
+                    self.break_off(trouble_of(&error), last);
                     break;
                 }
             }
         }
-        if let Some(last) = batch.objects.last() {
-            self.last = Some(last.key.clone());
+        let last = batch.objects.last().map(|o| o.key.as_str());
+        if last > self.last.as_deref() {
+            self.last = last.map(str::to_owned);
         }
         batch
+    }
+
+    /// Notes that `key` came after `last`, which is not less.
+    fn note_late(&mut self, key: String, last: String, batch: &mut Batch) {
+        self.disorder.get_or_insert_with(|| Doubt::OutOfOrder { last: last.clone(), next: key.clone() });
+        self.late += 1;
+        if self.late > CIRCLE {
+            let message = format!("it goes round in a circle, {key:?} came again and again");
+            let trouble = Trouble { code: "listing_out_of_order", message };
+            self.broken_off = Some(Doubt::BrokenOff { trouble, last: Some(last.clone()) });
+        }
+        if !is_reserved(&key) {
+            batch.late.push((key, last));
+        }
+    }
+
+    /// Tells whether an entry was not told before the listing was started once more.
+    fn is_new(&mut self, entry: &BadEntry) -> bool {
+        if entry.reason != BadReason::Unaddressable || self.again.is_none() {
+            return true;
+        }
+        // The odd keys of a page come before its objects.
+        if std::mem::take(&mut self.odd_passed) && self.resumed != self.last || self.odd.len() >= ODD {
+            self.odd.clear();
+        }
+        self.odd.insert(entry.shown.clone())
+    }
+
+    /// Starts once more behind the last key; a second time at the same place is the end.
+    fn break_off(&mut self, trouble: Trouble, last: Option<String>) {
+        match (&self.again, &last) {
+            (Some(again), Some(key)) if self.resumed != last => {
+                tracing::warn!(after = key, why = trouble.message, "the listing broke off and is taken up again");
+                self.items = again(key).ready_chunks(BATCH);
+                self.resumed = last;
+            }
+            _ => self.broken_off = Some(Doubt::BrokenOff { trouble, last }),
+        }
     }
 }
 
 impl fmt::Debug for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listing").field("last", &self.last).field("doubt", &self.doubt).finish_non_exhaustive()
+        f.debug_struct("Listing")
+            .field("last", &self.last)
+            .field("broken_off", &self.broken_off)
+            .finish_non_exhaustive()
     }
 }
 

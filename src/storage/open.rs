@@ -21,6 +21,7 @@ use crate::model::EtagMeaning;
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
+    fingerprints: bool,
     disk: Option<LocalDisk>,
     hidden: Arc<[String]>,
 }
@@ -31,7 +32,7 @@ impl Storage {
     /// Its listing has to be ordered by the bytes of the keys (ordinary S3, GCS and memory are); one that is not is
     /// noticed and ends as an incomplete listing. For a local directory use [`Storage::local`].
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, etag: EtagMeaning::Content, disk: None, hidden: Arc::default() }
+        Self { store, etag: EtagMeaning::Content, fingerprints: false, disk: None, hidden: Arc::default() }
     }
 
     /// Opens a local directory through [`LocalDisk`].
@@ -49,13 +50,22 @@ impl Storage {
             Err(e) => return Err(OpenError::RootUnreadable(shown, e.to_string())),
         }
         let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
-        Ok(Self { store: Arc::new(disk.clone()), etag: EtagMeaning::Place, disk: Some(disk), hidden: Arc::default() })
+        let store = Arc::new(disk.clone());
+        Ok(Self { store, etag: EtagMeaning::Place, fingerprints: true, disk: Some(disk), hidden: Arc::default() })
     }
 
     /// Says what a different entity tag means on this storage.
     #[must_use]
     pub fn with_etag_meaning(mut self, etag: EtagMeaning) -> Self {
         self.etag = etag;
+        self
+    }
+
+    /// Says that an entity tag, with the size, names a content or a file wherever it lies, so that a renamed file can be
+    /// recognised. Not true of stores that merely count, as the one in memory does.
+    #[must_use]
+    pub fn with_fingerprints(mut self) -> Self {
+        self.fingerprints = true;
         self
     }
 
@@ -78,7 +88,8 @@ impl Storage {
 
     /// Returns a handle that can only read.
     pub fn reader(&self) -> StorageReader {
-        StorageReader::new(Arc::clone(&self.store), self.etag, self.disk.clone(), Arc::clone(&self.hidden))
+        let (store, hidden) = (Arc::clone(&self.store), Arc::clone(&self.hidden));
+        StorageReader::new(store, self.etag, self.fingerprints, self.disk.clone(), hidden)
     }
 
     /// Returns the directory of a storage on the local disk.
@@ -149,7 +160,7 @@ pub fn open(url: &str) -> Result<Storage, OpenError> {
     };
     match scheme.to_ascii_lowercase().as_str() {
         "file" => Storage::local(file_path(url)?),
-        "s3" => Ok(Storage::new(Arc::new(bucket(url)?))),
+        "s3" => Ok(Storage::new(Arc::new(bucket(url)?)).with_fingerprints()),
         "memory" if rest.is_empty() || rest == "/" => Ok(Storage::new(Arc::new(InMemory::new()))),
         "memory" => Err(bad_url(url, "a memory storage has no name; write memory:///")),
         _ => Err(OpenError::UnknownScheme { url: url.to_owned(), scheme: scheme.to_owned() }),

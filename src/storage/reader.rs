@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures::{StreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
-use super::listing::Listing;
+use super::listing::{Again, Listing};
 use super::local::LocalDisk;
 use super::trouble::{Trouble, trouble_of};
 use crate::model::{EtagMeaning, Prefix, is_reserved};
@@ -16,6 +17,7 @@ use crate::model::{EtagMeaning, Prefix, is_reserved};
 pub struct StorageReader {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
+    fingerprints: bool,
     disk: Option<LocalDisk>,
     hidden: Arc<[String]>,
 }
@@ -37,10 +39,11 @@ impl StorageReader {
     pub(super) fn new(
         store: Arc<dyn ObjectStore>,
         etag: EtagMeaning,
+        fingerprints: bool,
         disk: Option<LocalDisk>,
         hidden: Arc<[String]>,
     ) -> Self {
-        Self { store, etag, disk, hidden }
+        Self { store, etag, fingerprints, disk, hidden }
     }
 
     /// Returns what a different entity tag says on this storage.
@@ -53,14 +56,30 @@ impl StorageReader {
         self.disk.is_none()
     }
 
+    /// Tells whether an entity tag, with the size, names a content or a file wherever it lies.
+    pub fn has_fingerprints(&self) -> bool {
+        self.fingerprints
+    }
+
     /// Starts the ordered listing of the whole storage, or of one prefix.
     pub fn listing(&self, scope: Option<&Prefix>) -> Listing {
         let prefix = scope.filter(|p| !p.is_whole_storage()).map(|p| Path::parse(p.as_str()));
         let hidden = Arc::clone(&self.hidden);
-        match prefix.transpose() {
-            Ok(prefix) => Listing::new(self.store.list(prefix.as_ref()), hidden),
-            Err(e) => Listing::new(Box::pin(futures::stream::iter([Err(Error::from(e))])), hidden),
-        }
+        let prefix = match prefix.transpose() {
+            Ok(prefix) => prefix,
+            Err(e) => return Listing::new(Box::pin(stream::iter([Err(Error::from(e))])), None, hidden),
+        };
+        let items = self.store.list(prefix.as_ref());
+        // A directory does not break off half-way, and would be walked from its beginning.
+        let again = self.is_remote().then(|| {
+            let store = Arc::clone(&self.store);
+            let again = move |last: &str| match Path::parse(last) {
+                Ok(last) => store.list_with_offset(prefix.as_ref(), &last),
+                Err(e) => stream::iter([Err(Error::from(e))]).boxed(),
+            };
+            Box::new(again) as Again
+        });
+        Listing::new(items, again, hidden)
     }
 
     /// Returns the names of the folders at the top, in no particular order.

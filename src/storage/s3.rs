@@ -45,19 +45,13 @@ impl S3Bucket {
         let below = if prefix.as_ref().is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self { inner: PrefixStore::new(client, prefix), below, set_aside })
     }
-}
 
-impl fmt::Display for S3Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for S3Bucket {
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+    /// Puts what the pages of a listing had aside back among their objects.
+    fn with_odd_keys(
+        &self,
+        mut pages: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         let (set_aside, below) = (Arc::clone(&self.set_aside), self.below.clone());
-        let mut pages = self.inner.list(prefix);
         let mut bad: Vec<String> = Vec::new();
         let mut held: Option<Option<Result<ObjectMeta>>> = None;
         Box::pin(stream::poll_fn(move |context| {
@@ -72,6 +66,23 @@ impl ObjectStore for S3Bucket {
                 None => held.take().flatten(),
             })
         }))
+    }
+}
+
+impl fmt::Display for S3Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for S3Bucket {
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.with_odd_keys(self.inner.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.with_odd_keys(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -83,17 +83,16 @@ fn law_08_a_refused_run_does_not_disarm_the_next_one() {
 #[test]
 fn law_08_a_run_in_doubt_does_not_disarm_the_next_one() {
     let playground = Playground::with_user();
-    (0..12).for_each(|n| playground.write(&format!("1/old{n}"), "x"));
+    (0..12).for_each(|n| playground.write(&format!("1/link/old{n}"), "x"));
     playground.rebuild(&["--mode", "sync"]).ends(0);
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
     playground.write("1/new", "x");
-    playground.sql("INSERT INTO stored_files (user_id, path) VALUES (1, 'link/deep')");
     std::os::unix::fs::symlink("/no/such/place", playground.path("files/1/link")).unwrap();
     let doubtful = playground.rebuild(&["--mode", "full", "--force"]).ends(4).result();
     assert_eq!((&doubtful["incomplete_users"], &doubtful["records_created"]), (&json!([1]), &1.into()));
     std::fs::remove_file(playground.path("files/1/link")).unwrap();
     let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
-    assert_eq!((&refused["orphaned_in_db"], &refused["records_deleted"]), (&13.into(), &0.into()));
+    assert_eq!((&refused["orphaned_in_db"], &refused["records_deleted"]), (&12.into(), &0.into()));
 }
 
 /// The records that a user got in a good way count, whatever happened to somebody else, or before.
@@ -147,16 +146,19 @@ fn law_08_a_run_that_ends_badly_or_beside_the_point_settles_nothing() {
         playground.rebuild(&["--mode", "sync"]).ends(0);
         (0..111).for_each(|n| playground.remove(&format!("1/f{n:03}")));
         // Enough that some are written long before the end.
-        let new = if badly { 10_500 } else { 200 };
+        let new = if badly { 20_500 } else { 200 };
         (0..new).for_each(|n| playground.write(&format!("1/a/new{n}"), "x"));
         if badly {
-            // Nowhere to keep the deletions that wait: additions are made, and then the run breaks off.
+            // Killed when the first additions are in. Should it be too quick for that, it was refused.
             let mut command = playground.command();
-            command.args(["rebuild", "--mode", "full", "--force", "--format", "json"]).env("TMPDIR", "/no/such/place");
-            let ran: crate::support::playground::Ran = command.output().unwrap().into();
-            let broken = ran.ends(4);
-            assert_eq!(broken.json()["status"], "FAILED");
-            assert!(broken.result()["records_created"].as_u64().unwrap() >= 10_000);
+            command.args(["rebuild", "--mode", "full", "--force", "-q"]).stdout(std::process::Stdio::null());
+            let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+            while playground.paths().len() == 201 && child.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(playground.paths().len() >= 10_201);
         } else {
             playground.rebuild(&["--mode", "full", "--force"]).ends(3);
             let young = playground.rebuild(&["--mode", "full", "--force", "--min-age", "1d"]).ends(0).result();

@@ -171,9 +171,10 @@ fn law_06_a_distorted_listing_is_never_complete() {
         for (fault, good) in [
             (Fault::FailAfter(0), 0),
             (Fault::FailAfter(7), 7),
-            (Fault::Repeat(3), 4),
-            (Fault::Swap(5), 6),
-            (Fault::Swap(0), 1),
+            (Fault::Repeat(3), 10),
+            (Fault::Swap(5), 9),
+            (Fault::Swap(0), 9),
+            (Fault::Circle(4), 4),
         ] {
             let inner = Arc::new(InMemory::new());
             for n in 0..10 {
@@ -184,6 +185,9 @@ fn law_06_a_distorted_listing_is_never_complete() {
             assert_eq!(objects.len(), good, "{fault:?}");
             match (fault, doubt.unwrap()) {
                 (Fault::FailAfter(n), Doubt::BrokenOff { last, .. }) => assert_eq!(last.is_some(), n > 0),
+                (Fault::Circle(_), Doubt::BrokenOff { last, trouble }) => {
+                    assert_eq!((last.as_deref(), trouble.code), (Some("k3"), "listing_out_of_order"));
+                }
                 (Fault::Repeat(_), Doubt::OutOfOrder { last, next }) => assert_eq!(last, next),
                 (Fault::Swap(_), Doubt::OutOfOrder { last, next }) => assert!(last > next),
                 (_, doubt) => panic!("{fault:?}: {doubt:?}"),

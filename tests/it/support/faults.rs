@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     FailAfter(usize),
     /// It tells this object twice.
     Repeat(usize),
+    /// It tells the first so many objects again and again.
+    Circle(usize),
     /// It tells this object and the next one in the wrong order.
     Swap(usize),
     /// It tells nothing of these objects, and no error.
@@ -52,6 +54,10 @@ impl ObjectStore for FaultStore {
                 Fault::Repeat(n) => {
                     let again = all[n].as_ref().unwrap().clone();
                     all.insert(n, Ok(again));
+                }
+                Fault::Circle(n) => {
+                    let pages: Vec<ObjectMeta> = all[..n].iter().map(|o| o.as_ref().unwrap().clone()).collect();
+                    all = pages.into_iter().cycle().take(100_000).map(Ok).collect();
                 }
                 Fault::Swap(n) => all.swap(n, n + 1),
                 Fault::Forget(from, to) => drop(all.drain(from..to)),

@@ -1,0 +1,194 @@
+//! Who carries a fingerprint -> what has moved. Pure.
+//!
+//! A file has moved when exactly one record and exactly one object of its user carry its fingerprint, at different paths.
+//! Where that cannot be said, because there are copies or because a part of the storage was not seen, nothing is guessed.
+
+use std::collections::HashMap;
+
+/// How something that carries a fingerprint stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A record and the object of its path, alike.
+    Both,
+    /// A record that stays where it is.
+    Record,
+    /// A record of which nobody can say whether its object is there.
+    Hidden,
+    /// An object that has its record, though an outdated one that carries nothing.
+    Object,
+    /// A record without an object.
+    Orphan,
+    /// An object without a record.
+    Missing,
+    /// The record of a pair that differs.
+    StaleRecord,
+    /// The object of a pair that differs.
+    StaleObject,
+}
+
+impl Side {
+    const ALL: [Self; 8] = [
+        Self::Both,
+        Self::Record,
+        Self::Hidden,
+        Self::Object,
+        Self::Orphan,
+        Self::Missing,
+        Self::StaleRecord,
+        Self::StaleObject,
+    ];
+
+    /// Packs it and a place of less than 2^60 into one number.
+    pub(super) fn at(self, place: u64) -> u64 {
+        (self as u64) << 60 | place
+    }
+
+    /// Takes apart what [`Self::at`] has packed.
+    pub(super) fn of(packed: u64) -> (Self, u64) {
+        (Self::ALL[usize::try_from(packed >> 60 & 7).unwrap_or(0)], packed & ((1 << 60) - 1))
+    }
+}
+
+/// What the carriers of one fingerprint are to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// Nothing: each is what it is by its path.
+    Plain,
+    /// The one record has moved to where the one object is.
+    Move,
+    /// An orphan or a missing object among them might have moved, but nobody can say which, or from where.
+    Undecided,
+}
+
+/// Counts the carriers of one fingerprint.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Census {
+    records: u64,
+    objects: u64,
+    hidden: u64,
+    orphans: u64,
+    missing: u64,
+    stale_records: u64,
+    stale_objects: u64,
+}
+
+impl Census {
+    /// Counts one.
+    pub(super) fn count(&mut self, side: Side) {
+        let (records, objects) = match side {
+            Side::Both => (1, 1),
+            Side::Record | Side::Hidden | Side::Orphan | Side::StaleRecord => (1, 0),
+            Side::Object | Side::Missing | Side::StaleObject => (0, 1),
+        };
+        self.records += records;
+        self.objects += objects;
+        match side {
+            Side::Hidden => self.hidden += 1,
+            Side::Orphan => self.orphans += 1,
+            Side::Missing => self.missing += 1,
+            Side::StaleRecord => self.stale_records += 1,
+            Side::StaleObject => self.stale_objects += 1,
+            Side::Both | Side::Record | Side::Object => {}
+        }
+    }
+
+    /// Says what they are to each other, of a user all of whose objects were seen or not (`complete`).
+    pub(super) fn relation(self, complete: bool) -> Relation {
+        let has_source = self.orphans + self.stale_records > 0;
+        let has_target = self.missing + self.stale_objects > 0;
+        if complete && has_source && has_target && self.records == 1 && self.objects == 1 {
+            return Relation::Move;
+        }
+        // What has a record or an object under its path stays that; only what has nothing there can wait.
+        let could_have_moved = self.missing > 0 && self.orphans + self.hidden > 0;
+        if could_have_moved { Relation::Undecided } else { Relation::Plain }
+    }
+}
+
+/// A move in which a path changes hands: from a pair that differs, or to one, or both. Pairs have a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tangled {
+    /// The pair whose record goes, if it is one.
+    pub(super) from: Option<u64>,
+    /// The pair whose object it goes to, if it is one.
+    pub(super) to: Option<u64>,
+}
+
+/// Says which of `moves` can be made: nobody moves to a path whose record stays.
+pub(super) fn untangle(moves: &[Tangled]) -> Vec<bool> {
+    let leaves: HashMap<u64, usize> = moves.iter().enumerate().filter_map(|(n, m)| Some((m.from?, n))).collect();
+    let comes: HashMap<u64, usize> = moves.iter().enumerate().filter_map(|(n, m)| Some((m.to?, n))).collect();
+    let mut can = vec![true; moves.len()];
+    let stuck = |n: &usize| moves[*n].to.is_some_and(|pair| !leaves.contains_key(&pair));
+    let mut open: Vec<usize> = (0..moves.len()).filter(stuck).collect();
+    while let Some(n) = open.pop() {
+        if std::mem::replace(&mut can[n], false) {
+            open.extend(moves[n].from.and_then(|pair| comes.get(&pair)));
+        }
+    }
+    can
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Side::{Both, Hidden, Missing, Object, Orphan, Record, StaleObject, StaleRecord};
+    use super::*;
+
+    #[test]
+    fn law_11_one_record_and_one_object_or_nothing() {
+        use Relation::{Move, Plain, Undecided};
+        // The relation when everything was seen, and when not.
+        for (sides, complete, incomplete) in [
+            (&[Orphan, Missing][..], Move, Undecided),
+            (&[StaleRecord, StaleObject], Move, Plain),
+            (&[StaleRecord, Missing], Move, Plain),
+            (&[Orphan, StaleObject], Move, Plain),
+            (&[Orphan], Plain, Plain),
+            (&[Missing], Plain, Plain),
+            (&[Both], Plain, Plain),
+            (&[Both, Orphan], Plain, Plain),
+            (&[Both, Missing], Plain, Plain),
+            (&[Both, Orphan, Missing], Undecided, Undecided),
+            (&[Orphan, Missing, Missing], Undecided, Undecided),
+            (&[Orphan, Orphan, Missing], Undecided, Undecided),
+            (&[Orphan, Missing, Object], Undecided, Undecided),
+            (&[Orphan, Missing, Record], Undecided, Undecided),
+            (&[Orphan, Missing, StaleObject], Undecided, Undecided),
+            (&[Hidden, Missing], Undecided, Undecided),
+            (&[Hidden, Orphan], Plain, Plain),
+            (&[Hidden, StaleObject], Plain, Plain),
+            (&[Record, Missing], Plain, Plain),
+            (&[StaleRecord, StaleRecord, StaleObject], Plain, Plain),
+            (&[], Plain, Plain),
+        ] {
+            let mut census = Census::default();
+            sides.iter().for_each(|side| census.count(*side));
+            assert_eq!((census.relation(true), census.relation(false)), (complete, incomplete), "{sides:?}");
+        }
+    }
+
+    #[test]
+    fn sides_and_places_are_packed() {
+        for side in Side::ALL {
+            for place in [0, 1, (1 << 60) - 1] {
+                assert_eq!(Side::of(side.at(place)), (side, place));
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_moves_to_a_path_whose_record_stays() {
+        let tangled = |from: u64, to: u64| Tangled { from: (from > 0).then_some(from), to: (to > 0).then_some(to) };
+        for (moves, want) in [
+            (vec![], vec![]),
+            (vec![tangled(0, 1)], vec![false]),
+            (vec![tangled(1, 0)], vec![true]),
+            (vec![tangled(1, 2), tangled(2, 1)], vec![true, true]),
+            (vec![tangled(0, 1), tangled(1, 2), tangled(2, 0)], vec![true, true, true]),
+            (vec![tangled(0, 1), tangled(1, 2), tangled(2, 3)], vec![false, false, false]),
+            (vec![tangled(3, 1), tangled(1, 2), tangled(2, 3), tangled(5, 6)], vec![true, true, true, false]),
+        ] {
+            assert_eq!(untangle(&moves), want, "{moves:?}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is left out is left out on both sides, and nothing is by default.
+
+use crate::support::playground::Playground;
+
+#[test]
+fn patterns_act_on_storage_and_index_alike() {
+    let playground = Playground::with_user();
+    for key in
+        ["1/a.tmp", "1/deep/b.tmp", "1/keep", "1/cache/x", "1/deep/cache/y", "1/.DS_Store", "1/top/z", "1/deep/top/z"]
+    {
+        playground.write(key, key);
+    }
+    playground.write("@eaDir/thumb", "x");
+    let first = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    assert_eq!((&first["records_created"], &first["unclaimed_on_disk"]), (&8.into(), &1.into()), "nothing by default");
+    // Their files are gone, and new ones are there: neither is seen.
+    for key in ["1/a.tmp", "1/cache/x", "1/.DS_Store", "1/top/z"] {
+        playground.remove(key);
+    }
+    playground.write("1/new.tmp", "x");
+    playground.write("1/keep", "changed");
+    let before = playground.paths();
+    let some = ["--exclude", "*.tmp", "--exclude", "cache/", "--exclude", "/top", "--exclude-noise"];
+    let audit = playground.rebuild(&some).ends(1).result();
+    for (key, want) in [
+        ("files_on_disk", 2),
+        ("files_in_db", 2),
+        ("missing_in_db", 0),
+        ("orphaned_in_db", 0),
+        ("stale_in_db", 1),
+        ("unclaimed_on_disk", 0),
+    ] {
+        assert_eq!(audit[key], want, "{key} {audit}");
+    }
+    let full = playground.rebuild(&[&["--mode", "full", "--force"], &some[..]].concat()).ends(0).result();
+    assert_eq!((&full["records_updated"], &full["records_deleted"]), (&1.into(), &0.into()), "{full}");
+    assert_eq!(playground.paths(), before);
+    let request = playground.run(&["task", "list", "--limit", "1", "--format", "json"]).ends(0).json();
+    assert_eq!(request[0]["request"]["exclude"][0], "*.tmp", "{request}");
+    let all = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    assert_eq!((&all["records_created"], &all["records_deleted"]), (&1.into(), &4.into()), "{all}");
+}
+
+/// What is left out neither becomes a user's, nor is a place that cannot be read a trouble there.
+#[test]
+fn what_is_left_out_is_no_trouble() {
+    let playground = Playground::new();
+    playground.write("lost+found/x", "x");
+    playground.write("7/x", "x");
+    std::os::unix::fs::symlink("/no/such/place", playground.path("files/7/link.tmp")).unwrap();
+    let args = ["--mode", "sync", "--adopt", "--exclude-noise", "--exclude", "*.tmp"];
+    let result = playground.rebuild(&args).ends(0).result();
+    let numbers = ["users_adopted", "records_created", "unclaimed_on_disk", "unindexable_on_disk"];
+    assert_eq!(numbers.map(|key| result[key].as_u64().unwrap()), [1, 1, 0, 0], "{result}");
+    for bad in ["", "/", "a["] {
+        playground.rebuild(&["--exclude", bad]).ends(2).complains(&["exclude"]);
+    }
+}

@@ -1,0 +1,289 @@
+//! Law 11: a renamed file keeps its record, with id and links.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::backend::{Backend, Kind};
+use crate::support::database;
+use crate::support::playground::{Playground, block_on};
+
+/// The numbers of a run that have to do with moves.
+fn moves(result: &Value) -> [u64; 7] {
+    let keys = [
+        "moved_in_db",
+        "records_moved",
+        "missing_in_db",
+        "orphaned_in_db",
+        "records_created",
+        "records_updated",
+        "records_deleted",
+    ];
+    keys.map(|key| result[key].as_u64().unwrap())
+}
+
+/// Ids of records by `user/path`.
+fn ids(playground: &Playground) -> BTreeMap<String, String> {
+    block_on(async {
+        let query = "SELECT CAST(user_id AS TEXT) || '/' || path, CAST(id AS TEXT) FROM stored_files";
+        let rows = database::rows(&playground.database().await, query).await;
+        rows.into_iter().map(|row| (row[0].clone().unwrap(), row[1].clone().unwrap())).collect()
+    })
+}
+
+fn rename(playground: &Playground, from: &str, to: &str) {
+    let files = playground.path("files");
+    std::fs::create_dir_all(files.join(to).parent().unwrap()).unwrap();
+    std::fs::rename(files.join(from), files.join(to)).unwrap();
+}
+
+fn share(playground: &Playground, path: &str) -> String {
+    let ran = playground.run(&["share", "create", "--user-id", "1", path]).ends(0);
+    ran.out.trim().to_owned()
+}
+
+/// The paths that tokens open.
+fn opens(playground: &Playground) -> BTreeMap<String, String> {
+    let links = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let text = |link: &Value, key: &str| link[key].as_str().unwrap().to_owned();
+    links.as_array().unwrap().iter().map(|link| (text(link, "token"), text(link, "path"))).collect()
+}
+
+fn findings(path: &Path) -> Vec<(String, String, String)> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let word = |key: &str| line[key].as_str().unwrap().to_owned();
+            (word("kind"), word("path"), word("action"))
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn law_11_a_renamed_folder_keeps_ids_and_links() {
+    let playground = Playground::with_user();
+    for n in 0..10_000 {
+        playground.write(&format!("1/old/{}/f{n:05}", n % 7), &format!("content {n}"));
+    }
+    playground.write("1/stays", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let before = ids(&playground);
+    let token = share(&playground, "old/3/f00003");
+    rename(&playground, "1/old", "1/new/place");
+    let want = |done: u64| [10_000, done, 0, 0, 0, 0, 0];
+    assert_eq!(moves(&playground.rebuild(&[]).ends(1).result()), want(0));
+    assert_eq!(moves(&playground.rebuild(&["--mode", "sync", "--dry-run"]).ends(1).result()), want(10_000));
+    // A clean carries nothing, and deletes nothing of what has moved.
+    assert_eq!(moves(&playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result()), want(0));
+    assert_eq!(ids(&playground), before);
+    assert_eq!(moves(&playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()), want(10_000));
+    let after: BTreeMap<String, String> =
+        before.into_iter().map(|(path, id)| (path.replace("1/old/", "1/new/place/"), id)).collect();
+    assert_eq!(ids(&playground), after);
+    assert_eq!(opens(&playground)[&token], "new/place/3/f00003");
+    assert_eq!(moves(&playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()), [0; 7]);
+    // All columns are those of the new place.
+    let wrong = "SELECT path FROM stored_files WHERE parent_path || '/' || name <> path AND path <> 'stays'";
+    assert_eq!(block_on(async { database::column(&playground.database().await, wrong).await }), [""; 0]);
+}
+
+#[test]
+fn law_11_chains_and_swaps_are_carried_at_once() {
+    let playground = Playground::with_user();
+    for (key, content) in
+        [("a", "1"), ("b", "22"), ("c", "333"), ("x", "4444"), ("y", "55555"), ("log.1", "l1"), ("log.2", "l22")]
+    {
+        playground.write(&format!("1/{key}"), content);
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let before = ids(&playground);
+    let token = share(&playground, "x");
+    // A circle of three, a swap, and a rotation with a new file at its front.
+    rename(&playground, "1/a", "1/t");
+    rename(&playground, "1/c", "1/a");
+    rename(&playground, "1/b", "1/c");
+    rename(&playground, "1/t", "1/b");
+    rename(&playground, "1/x", "1/t");
+    rename(&playground, "1/y", "1/x");
+    rename(&playground, "1/t", "1/y");
+    rename(&playground, "1/log.2", "1/log.3");
+    rename(&playground, "1/log.1", "1/log.2");
+    playground.write("1/log.1", "a new one");
+    let report = ["--mode", "full", "--force", "--report", "r.ndjson"];
+    let result = playground.rebuild(&report).ends(0).result();
+    assert_eq!(moves(&result), [7, 7, 1, 0, 1, 0, 0], "{result}");
+    let after = ids(&playground);
+    for (from, to) in
+        [("a", "b"), ("b", "c"), ("c", "a"), ("x", "y"), ("y", "x"), ("log.1", "log.2"), ("log.2", "log.3")]
+    {
+        assert_eq!(before[&format!("1/{from}")], after[&format!("1/{to}")], "{from} {to}");
+    }
+    assert_eq!(opens(&playground)[&token], "y");
+    assert_eq!(findings(&playground.path("r.ndjson")).len(), 8);
+    assert_eq!(moves(&playground.rebuild(&[]).ends(0).result()), [0; 7]);
+}
+
+/// A file that was moved over another one: the path's own record stays, the other one's file is gone.
+#[test]
+fn law_11_a_record_keeps_its_path_when_another_file_comes_there() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "1");
+    playground.write("1/b", "22");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let (before, token) = (ids(&playground), share(&playground, "a"));
+    rename(&playground, "1/a", "1/b");
+    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    assert_eq!(moves(&result), [0, 0, 0, 1, 0, 1, 0], "{result}");
+    assert_eq!(ids(&playground), before);
+    assert_eq!(opens(&playground)[&token], "a", "and its record is kept for the link");
+}
+
+/// Copies and hard links: which of them was renamed cannot be said, so nothing is guessed.
+#[test]
+fn law_11_what_cannot_be_decided_is_deferred() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "one");
+    playground.write("1/empty", "");
+    playground.write("1/twin", "twin");
+    let link = |from: &str, to: &str| {
+        std::fs::hard_link(playground.path("files/1").join(from), playground.path("files/1").join(to)).unwrap();
+    };
+    link("twin", "twin2");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let before = ids(&playground);
+    rename(&playground, "1/a", "1/b");
+    link("b", "c");
+    rename(&playground, "1/twin2", "1/twin3");
+    rename(&playground, "1/empty", "1/void");
+    let report = |mode: &[&str], code| {
+        let result = playground.rebuild(&[mode, &["--report", "r.ndjson"]].concat()).ends(code).result();
+        (result, findings(&playground.path("r.ndjson")))
+    };
+    let line = |kind: &str, path: &str, action: &str| (kind.to_owned(), path.to_owned(), action.to_owned());
+    let dry = report(&["--mode", "full", "--dry-run"], 1);
+    let (result, lines) = report(&["--mode", "full", "--force"], 0);
+    assert_eq!(moves(&result), [0, 0, 4, 3, 1, 0, 1], "{result}");
+    assert_eq!(result["records_skipped"], 2, "{result}");
+    assert_eq!(
+        lines,
+        [
+            line("deferred", "a", "skip"),
+            line("deferred", "b", "skip"),
+            line("deferred", "c", "skip"),
+            line("deferred", "twin2", "skip"),
+            line("deferred", "twin3", "skip"),
+            line("missing", "void", "create"),
+            line("orphaned", "empty", "delete"),
+        ]
+    );
+    assert_eq!((moves(&dry.0), dry.1), (moves(&result), lines));
+    // With one of the two gone it can be said.
+    playground.remove("1/c");
+    let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    assert_eq!(moves(&result)[..3], [1, 1, 1], "{result}");
+    assert_eq!(ids(&playground)["1/b"], before["1/a"]);
+    // And whoever does not care says so.
+    let result = playground.rebuild(&["--mode", "full", "--force", "--no-moves"]).ends(0).result();
+    assert_eq!(moves(&result), [0, 0, 1, 1, 1, 0, 1], "{result}");
+    assert_eq!(moves(&playground.rebuild(&[]).ends(0).result()), [0; 7]);
+}
+
+/// From one user to another: missing here, orphaned there, and said so.
+#[test]
+fn law_11_a_move_between_users_is_told_and_not_made() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.write("1/gone", "x");
+    playground.write("1/given", "something");
+    playground.write("2/back", "back");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.remove("1/gone");
+    rename(&playground, "1/given", "2/taken");
+    rename(&playground, "2/back", "1/there");
+    for args in [&["--mode", "audit"][..], &["--mode", "full", "--force"]] {
+        let code = i32::from(args.len() == 2);
+        let result = playground.rebuild(&[args, &["--report", "r.ndjson"]].concat()).ends(code).result();
+        assert_eq!(moves(&result)[..4], [0, 0, 2, 3], "{result}");
+        let text = std::fs::read_to_string(playground.path("r.ndjson")).unwrap();
+        let reasons: BTreeMap<String, Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["kind"] == "orphaned")
+            .map(|line| (line["path"].as_str().unwrap().to_owned(), line["reasons"].clone()))
+            .collect();
+        let moved = serde_json::json!(["no_object", "moved_to_user"]);
+        assert_eq!((&reasons["given"], &reasons["back"]), (&moved, &moved), "{reasons:?}");
+        assert_eq!(reasons["gone"], serde_json::json!(["no_object"]));
+    }
+}
+
+/// Into and out of a place that cannot be seen: what may come from there waits, what may have gone there is an orphan.
+#[test]
+fn law_11_a_move_out_of_a_hidden_place_waits_until_it_can_be_seen() {
+    let playground = Playground::with_user();
+    for key in ["1/dir/a", "1/dir/b", "1/c", "1/d"] {
+        playground.write(key, key);
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let (before, token) = (ids(&playground), share(&playground, "dir/a"));
+    // Out of it, into it, and past it, and then nobody sees it.
+    rename(&playground, "1/dir/a", "1/out");
+    rename(&playground, "1/c", "1/dir/in");
+    rename(&playground, "1/d", "1/e");
+    rename(&playground, "1/dir", "elsewhere");
+    std::fs::rename(playground.path("files/elsewhere"), playground.path("hidden")).unwrap();
+    std::os::unix::fs::symlink(playground.path("hidden"), playground.path("files/1/dir")).unwrap();
+    let result = playground.rebuild(&["--mode", "sync", "--report", "r.ndjson"]).ends(4).result();
+    assert_eq!(moves(&result), [0, 0, 2, 2, 0, 0, 0], "{result}");
+    let kinds: Vec<_> = findings(&playground.path("r.ndjson")).into_iter().map(|f| (f.0, f.1)).collect();
+    let deferred = |path: &str| ("deferred".to_owned(), path.to_owned());
+    for path in ["d", "e", "out"] {
+        assert!(kinds.contains(&deferred(path)), "{path} {kinds:?}");
+    }
+    std::fs::remove_file(playground.path("files/1/dir")).unwrap();
+    std::fs::rename(playground.path("hidden"), playground.path("files/1/dir")).unwrap();
+    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    assert_eq!(moves(&result), [3, 3, 0, 0, 0, 0, 0], "{result}");
+    let after = ids(&playground);
+    for (from, to) in [("dir/a", "out"), ("c", "dir/in"), ("d", "e")] {
+        assert_eq!(before[&format!("1/{from}")], after[&format!("1/{to}")], "{from}");
+    }
+    assert_eq!(opens(&playground)[&token], "out");
+}
+
+/// The same on S3, where the entity tag names the content.
+#[test]
+fn law_11_on_s3_the_tag_of_the_content_tells() {
+    let backend = Backend::new(Kind::S3);
+    let Backend::S3(server) = &backend else { unreachable!() };
+    let playground = Playground::with_user();
+    for n in 0..1_200 {
+        server.put(&format!("1/a/f{n:04}"), format!("content {n}").as_bytes());
+    }
+    server.put("1/copy", b"content 7");
+    let run = |args: &[&str]| playground.rebuild(&[args, &["--storage", &server.url()]].concat());
+    run(&["--mode", "sync"]).ends(0);
+    let before = ids(&playground);
+    for n in 0..1_200 {
+        server.remove(&format!("1/a/f{n:04}"));
+        server.put(&format!("1/b/f{n:04}"), format!("content {n}").as_bytes());
+    }
+    let result = run(&["--mode", "full", "--force"]).ends(0).result();
+    assert_eq!(moves(&result), [1_199, 1_199, 1, 1, 0, 0, 0], "all but the one that has a copy: {result}");
+    let after = ids(&playground);
+    for n in (0..1_200).filter(|n| *n != 7) {
+        assert_eq!(before[&format!("1/a/f{n:04}")], after[&format!("1/b/f{n:04}")]);
+    }
+    // A look that is not answered keeps the record where it is.
+    server.remove("1/b/f0001");
+    server.put("1/c/f0001", b"content 1");
+    server.faults().refuse_head = Some("1/b/f0001".to_owned());
+    let result = run(&["--mode", "sync"]).ends(4).result();
+    assert_eq!(moves(&result)[..3], [1, 0, 1], "{result}");
+    assert_eq!(result["errors"][0]["code"], "head_failed");
+}
