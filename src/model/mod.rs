@@ -1,11 +1,13 @@
 //! The ground floor: the plain words that every other room speaks. No I/O.
 
+mod identity;
 mod key;
 mod object;
 mod prefix;
 mod record;
 mod timestamp;
 
+pub use identity::Identity;
 pub use key::{RESERVED_FOLDER, is_reserved, name_of, parent_of};
 pub use object::{BadEntry, BadReason, EtagMeaning, Hides, ObjectFacts, unquoted};
 pub use prefix::{Prefix, PrefixError};

@@ -8,9 +8,11 @@ use futures::{StreamExt as _, stream};
 use super::apply::Sink;
 use super::evidence::tell_orphan;
 use super::guard::{Cleared, Verdict};
+use super::identity::{Seen, Standing, changed_storage};
 use super::plan::SkipReason;
 use super::queue::DeletionQueue;
 use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
+use super::standing::seen_in;
 use super::stop::Stop;
 use crate::index::Fate;
 use crate::model::{Orphan, Prefix, UserId};
@@ -25,6 +27,7 @@ const GLANCES: usize = 32;
 /// Carries out the deletions that `verdict` lets through.
 pub(super) struct Deletion<'r> {
     pub(super) storage: &'r StorageReader,
+    pub(super) standing: Standing,
     pub(super) prefixes: HashMap<UserId, Prefix>,
     pub(super) verdict: Verdict,
     pub(super) sink: &'r mut dyn Sink,
@@ -32,21 +35,23 @@ pub(super) struct Deletion<'r> {
     pub(super) observer: &'r mut dyn Observer,
     /// How many looks in a row the server did not answer.
     pub(super) silent: usize,
+    /// Whether the storage turned out not to be the right one any more.
+    pub(super) stopped: bool,
 }
 
 impl Deletion<'_> {
-    /// Works through the queue.
-    pub(super) async fn run(mut self, queue: DeletionQueue) -> Result<(), Stop> {
+    /// Works through the queue. Tells whether the storage stayed the right one to the end.
+    pub(super) async fn run(mut self, queue: DeletionQueue) -> Result<bool, Stop> {
         let total = queue.len();
         if total == 0 || (self.verdict.is_closed() && !self.observer.wants(FindingKind::Orphaned)) {
-            return Ok(());
+            return Ok(true);
         }
         let mut batches = queue.into_batches(BATCH)?;
         let mut done = 0;
         loop {
             let orphans = batches.next()?;
             if orphans.is_empty() {
-                return Ok(());
+                return Ok(!self.stopped);
             }
             self.batch(&orphans).await?;
             done += orphans.len() as u64;
@@ -80,6 +85,10 @@ impl Deletion<'_> {
         if absent.is_empty() {
             return Ok(());
         }
+        if !self.is_same_storage().await? {
+            absent.iter().for_each(|kept| self.tell(kept.orphan(), Action::None, "refused"));
+            return Ok(());
+        }
         let fates = self.sink.delete(&absent).await?;
         for (gone, fate) in absent.iter().zip(fates) {
             match fate {
@@ -92,6 +101,25 @@ impl Deletion<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for the marker once more: on another storage, or none, every record would be an orphan. If its answer is not
+    /// what it was, nothing is deleted any more.
+    async fn is_same_storage(&mut self) -> Result<bool, Stop> {
+        let Standing::Known(id) = self.standing else { return Ok(true) };
+        match seen_in(self.storage.read_marker().await) {
+            Ok(seen) if seen == Seen::Id(id) => return Ok(true),
+            Ok(seen) => self.report.refusal = Some(changed_storage(id, seen)),
+            Err(trouble) => {
+                let message = format!("{}; nothing more was deleted", trouble.message);
+                self.report.note_always("marker_unreadable", message);
+            }
+        }
+        self.stopped = true;
+        // What the run has added for them may be this other storage's.
+        let kept = self.verdict.close();
+        self.sink.unsettle(&kept).await?;
+        Ok(false)
     }
 
     /// Looks for each of `keys`, but not for ever: a server that is gone would cost its timeout for each of them.

@@ -29,6 +29,7 @@ pub(super) struct Run<'r> {
     pub(super) index: &'r Index,
     pub(super) one_user: bool,
     pub(super) policy: Policy,
+    pub(super) standing: super::identity::Standing,
     pub(super) scopes: Scopes,
     pub(super) adoption: Adoption,
     pub(super) cursor: RecordCursor,
@@ -156,6 +157,7 @@ impl Run<'_> {
             match front(&object.key[path_at..], self.cursor.peek_path()) {
                 Front::Record => self.orphan().await?,
                 Front::Both => {
+                    self.scopes.count_matched();
                     self.pair(object, path_at, user);
                     return Ok(());
                 }

@@ -11,6 +11,7 @@ use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use thiserror::Error;
 use url::Url;
 
+use super::identity::Marker;
 use super::local::LocalDisk;
 use super::reader::StorageReader;
 use super::s3::S3Bucket;
@@ -79,6 +80,11 @@ impl Storage {
     /// Returns a handle that can only read.
     pub fn reader(&self) -> StorageReader {
         StorageReader::new(Arc::clone(&self.store), self.etag, self.disk.clone(), Arc::clone(&self.hidden))
+    }
+
+    /// Returns the handle that can read and write the marker, and nothing else.
+    pub fn marker(&self) -> Marker {
+        Marker::new(Arc::clone(&self.store))
     }
 
     /// Returns the directory of a storage on the local disk.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
+use super::identity::{self, MarkerState};
 use super::listing::Listing;
 use super::local::LocalDisk;
 use super::trouble::{Trouble, trouble_of};
@@ -51,6 +52,11 @@ impl StorageReader {
     /// Tells whether each answer has to come over a network.
     pub fn is_remote(&self) -> bool {
         self.disk.is_none()
+    }
+
+    /// Reads the marker, right now.
+    pub async fn read_marker(&self) -> MarkerState {
+        identity::read(self.store.as_ref()).await
     }
 
     /// Starts the ordered listing of the whole storage, or of one prefix.
