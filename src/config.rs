@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::model::Identity;
+
 /// Where the index is when nobody says otherwise.
 pub const DEFAULT_DATABASE: &str = "sqlite://data/index.sqlite3";
 
@@ -31,6 +33,8 @@ pub struct Given {
     pub database_connections: Option<u32>,
     /// How log lines look.
     pub log_format: Option<LogFormat>,
+    /// By what the storage is known again.
+    pub identity: Option<Identity>,
     /// A file with the same settings.
     pub file: Option<PathBuf>,
 }
@@ -45,6 +49,8 @@ pub struct Config {
     pub database_connections: Option<u32>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// By what the storage is known again.
+    pub identity: Identity,
 }
 
 /// The settings of a file.
@@ -55,6 +61,7 @@ struct File {
     database: Option<String>,
     database_connections: Option<u32>,
     log_format: Option<LogFormat>,
+    identity: Option<Identity>,
 }
 
 /// Why the settings do not hold together.
@@ -69,7 +76,9 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not what it should be.
-    #[error("config file {file:?}: {why}; settings are storage, database, database_connections and log_format")]
+    #[error(
+        "config file {file:?}: {why}; settings are storage, database, database_connections, log_format and identity"
+    )]
     Wrong {
         /// Which.
         file: PathBuf,
@@ -93,6 +102,7 @@ impl Config {
             database: given.database.or(file.database).unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
             database_connections: given.database_connections.or(file.database_connections),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
+            identity: given.identity.or(file.identity).unwrap_or_default(),
         })
     }
 
@@ -119,13 +129,15 @@ mod tests {
     fn flags_beat_the_file_and_the_file_beats_the_default() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
-        std::fs::write(&file, "storage = '/from/file'\nlog_format = 'json'\n").unwrap();
+        std::fs::write(&file, "storage = '/from/file'\nlog_format = 'json'\nidentity = 'none'\n").unwrap();
         let given = Given { storage: Some("/from/flag".into()), file: Some(file.clone()), ..Given::default() };
         let config = Config::load(given).unwrap();
         assert_eq!(config.storage().unwrap(), "/from/flag");
         assert_eq!((config.database.as_str(), config.log_format), (DEFAULT_DATABASE, LogFormat::Json));
-        let config = Config::load(Given { file: Some(file), ..Given::default() }).unwrap();
-        assert_eq!(config.storage().unwrap(), "/from/file");
+        let config = Config::load(Given { file: Some(file.clone()), ..Given::default() }).unwrap();
+        assert_eq!((config.storage().unwrap(), config.identity), ("/from/file", Identity::None));
+        let given = Given { identity: Some(Identity::Marker), file: Some(file), ..Given::default() };
+        assert_eq!(Config::load(given).unwrap().identity, Identity::Marker);
         assert!(matches!(Config::load(Given::default()).unwrap().storage(), Err(ConfigError::NoStorage)));
     }
 

@@ -12,6 +12,7 @@ mod m20261123_000005_lease;
 mod m20261123_000006_tasks;
 mod m20261123_000007_users_with_records_stay;
 mod m20261123_000008_journal;
+mod m20261123_000009_storage_binding;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000006_tasks::Migration),
             Box::new(m20261123_000007_users_with_records_stay::Migration),
             Box::new(m20261123_000008_journal::Migration),
+            Box::new(m20261123_000009_storage_binding::Migration),
         ]
     }
 }

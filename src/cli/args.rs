@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use crate::config::LogFormat;
-use crate::model::HIGHEST_USER_ID;
+use crate::model::{HIGHEST_USER_ID, Identity};
 use crate::reconcile::{MaxDelete, Mode};
 
 /// Keep a database index of files in step with the storage that is their truth
@@ -24,7 +24,7 @@ Exit codes:
   0  done, or nothing to do
   1  an audit or dry run found drift
   2  bad usage
-  3  a guard refused to delete
+  3  a guard refused: the deletions, or on a wrong storage everything
   4  incomplete or failed: storage or database trouble";
 
 /// Options of every command.
@@ -39,7 +39,10 @@ pub(super) struct Global {
     /// Let so many connections to the database read at a time
     #[arg(long, global = true, env = "DATABASE_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide_env_values = true)]
     pub(super) database_connections: Option<u32>,
-    /// Read settings from this TOML file: storage, database, database_connections, log_format
+    /// By what the storage is known again: a marker in it, or nothing, for one that cannot hold a marker [default: marker]
+    #[arg(long, global = true, env = "STORAGE_IDENTITY", value_name = "HOW", hide_env_values = true)]
+    pub(super) identity: Option<Identity>,
+    /// Read settings from this TOML file: storage, database, database_connections, log_format, identity
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// How log lines on stderr look
@@ -65,6 +68,9 @@ pub(super) enum Command {
     /// Make, list or revoke share links
     #[command(subcommand)]
     Share(ShareCommand),
+    /// Show whether this is the storage that the index is about, or bind the two
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// List runs, or show one
     #[command(subcommand)]
     Task(TaskCommand),
@@ -199,6 +205,25 @@ pub(super) enum ShareCommand {
     Revoke {
         /// The token
         token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StorageCommand {
+    /// Show the storage's marker, what the index is bound to, and what a run would say
+    Status {
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Bind the index to this storage; without --force, say what that would do
+    Bind {
+        /// Do it: take the storage's id, or write a marker where there is none
+        #[arg(long)]
+        force: bool,
+        /// Print a marker for the storage's owner to upload, and change nothing
+        #[arg(long, conflicts_with = "force")]
+        print: bool,
     },
 }
 

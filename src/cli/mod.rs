@@ -11,6 +11,7 @@ mod progress;
 mod rebuild;
 mod report_file;
 mod share;
+mod storage;
 mod task;
 mod text;
 mod user;
@@ -65,6 +66,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
         database: global.database,
         database_connections: global.database_connections,
         log_format: global.log_format,
+        identity: global.identity,
         file: global.config,
     })?;
     let loudness = logging::Loudness::of(global.verbose, global.quiet);
@@ -80,6 +82,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::Demo(args) => demo::run(&args, loudness).await,
             Command::User(command) => user::run(command, &config).await,
             Command::Share(command) => share::run(command, &config).await,
+            Command::Storage(command) => storage::run(command, &config).await,
             Command::Task(command) => task::run(command, &config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Completions { shell } => generate::completions(shell),

@@ -75,7 +75,7 @@ async fn reconcile(
     }
     tracing::info!(mode = %request.mode, dry_run = request.dry_run, "run begins");
     let storage = storage.without_files(index.files());
-    let report = Reconciler::new(&storage, &index).run(request, screen).await;
+    let report = Reconciler::new(&storage, &index).with_identity(config.identity).run(request, screen).await;
     index.close().await;
     report.map(Ok)
 }

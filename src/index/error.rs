@@ -120,6 +120,9 @@ pub enum IndexError {
         "record {0} has a path that is no text but a BLOB; give it a text that no other record has as path, or delete it"
     )]
     BlobPath(RecordId),
+    /// The index is bound to what is no storage's id.
+    #[error("the index is bound to {0:?}, which is no storage's id; mend it: storm-index storage bind --force")]
+    BadBinding(String),
     /// A user's row is damaged.
     #[error("user {id} ({name:?}) has a prefix that cannot be one, {prefix:?}: {why}; mend or remove that user")]
     DamagedUser {
@@ -206,6 +209,7 @@ impl IndexError {
             Self::Migrate(_) | Self::Read(_) | Self::Write(_) | Self::WriterStopped => "database_failed",
             Self::Damaged(_) | Self::BlobPath(_) => "record_damaged",
             Self::DamagedUser { .. } => "user_damaged",
+            Self::BadBinding(_) => "binding_damaged",
             Self::UnknownUser(_) => "unknown_user",
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLink(_) => "unknown_link",
@@ -243,6 +247,7 @@ impl IndexError {
             | Self::WriterStopped
             | Self::Damaged(_)
             | Self::BlobPath(_)
+            | Self::BadBinding(_)
             | Self::DamagedUser { .. }
             | Self::IsDirectory { .. }
             | Self::Encoding { .. }

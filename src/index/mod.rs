@@ -1,5 +1,6 @@
 //! The rebuildable index: the only room that speaks SQL.
 
+mod binding;
 mod connect;
 mod deletes;
 mod dialect;

@@ -1,6 +1,7 @@
 //! The ground floor: the plain words that every other room speaks. No I/O.
 
 mod fingerprint;
+mod identity;
 mod key;
 mod object;
 mod prefix;
@@ -8,6 +9,7 @@ mod record;
 mod timestamp;
 
 pub use fingerprint::{Fingerprint, fingerprint};
+pub use identity::Identity;
 pub use key::{RESERVED_FOLDER, is_reserved, name_of, parent_of};
 pub use object::{BadEntry, BadReason, EtagMeaning, Hides, ObjectFacts, unquoted};
 pub use prefix::{Prefix, PrefixError};

@@ -6,17 +6,19 @@ use std::collections::HashMap;
 use super::apply::Sink;
 use super::evidence::{Found, of_orphan};
 use super::guard::{Cleared, Verdict};
+use super::identity::{Seen, Standing, changed_storage};
 use super::looks::Looks;
 use super::plan::{OrphanPlan, SkipReason};
 use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
 use super::run::Planned;
 use super::spans::Spans;
 use super::spool::Spool;
+use super::standing::seen_in;
 use super::stop::Stop;
 use super::strays::Strays;
 use crate::index::Fate;
 use crate::model::{Orphan, Prefix, UserId};
-use crate::storage::Glance;
+use crate::storage::{Glance, StorageReader};
 
 /// How many records one transaction deletes.
 const BATCH: usize = 500;
@@ -26,6 +28,8 @@ type Doomed = (Orphan, bool);
 
 /// Carries out the deletions that `verdict` lets through, and tells of all orphans.
 pub(super) struct Deletion<'d, 'r> {
+    pub(super) storage: &'r StorageReader,
+    pub(super) standing: Standing,
     pub(super) looks: &'d mut Looks<'r>,
     pub(super) prefixes: HashMap<UserId, Prefix>,
     pub(super) verdict: Verdict,
@@ -33,13 +37,20 @@ pub(super) struct Deletion<'d, 'r> {
     pub(super) sink: &'d mut dyn Sink,
     pub(super) report: &'d mut Report,
     pub(super) observer: &'d mut dyn Observer,
+    /// Whether the storage turned out not to be the right one any more.
+    pub(super) stopped: bool,
 }
 
 impl Deletion<'_, '_> {
-    /// Works through the queue, in which so many are `doomed`.
-    pub(super) async fn run(mut self, mut queue: Spool<Planned>, mut strays: Strays, doomed: u64) -> Result<(), Stop> {
+    /// Works through the queue, in which so many are `doomed`. Tells whether the storage stayed the right one to the end.
+    pub(super) async fn run(
+        mut self,
+        mut queue: Spool<Planned>,
+        mut strays: Strays,
+        doomed: u64,
+    ) -> Result<bool, Stop> {
         if queue.len() == 0 || (self.verdict.is_closed() && !self.observer.wants(FindingKind::Orphaned)) {
-            return Ok(());
+            return Ok(true);
         }
         let (queue, strays) = (queue.finish()?, strays.find()?);
         let (mut items, mut strays) = (queue.iter()?, strays.iter());
@@ -47,7 +58,7 @@ impl Deletion<'_, '_> {
         loop {
             let planned = items.batch(BATCH)?;
             if planned.is_empty() {
-                return Ok(());
+                return Ok(!self.stopped);
             }
             let mut batch: Vec<Doomed> = Vec::with_capacity(planned.len());
             for (orphan, plan, shared) in planned {
@@ -100,6 +111,10 @@ impl Deletion<'_, '_> {
         if absent.is_empty() {
             return Ok(());
         }
+        if !self.is_same_storage().await? {
+            told.into_iter().for_each(|kept| self.tell(kept, Action::None, "refused"));
+            return Ok(());
+        }
         let fates = self.sink.delete(&absent).await?;
         for (doomed, fate) in told.into_iter().zip(fates) {
             match fate {
@@ -112,6 +127,25 @@ impl Deletion<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for the marker once more: on another storage, or none, every record would be an orphan. If its answer is not
+    /// what it was, nothing is deleted any more.
+    async fn is_same_storage(&mut self) -> Result<bool, Stop> {
+        let Standing::Known(id) = self.standing else { return Ok(true) };
+        match seen_in(self.storage.read_marker().await) {
+            Ok(seen) if seen == Seen::Id(id) => return Ok(true),
+            Ok(seen) => self.report.refusal = Some(changed_storage(id, seen)),
+            Err(trouble) => {
+                let message = format!("{}; nothing more was deleted", trouble.message);
+                self.report.note_always("marker_unreadable", message);
+            }
+        }
+        self.stopped = true;
+        // What the run has added for them may be this other storage's.
+        let kept = self.verdict.close();
+        self.sink.unsettle(&kept).await?;
+        Ok(false)
     }
 
     fn key_of(&self, orphan: &Orphan) -> String {

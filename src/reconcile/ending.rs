@@ -13,7 +13,7 @@ impl Run<'_> {
     /// Deletes what waits and may go.
     pub(super) async fn delete(&mut self) -> Result<(), Stop> {
         let users: Vec<UserDeletions> = self.scopes.iter().map(|s| s.deletions()).collect();
-        let verdict = judge(&users, self.policy.max_delete);
+        let verdict = judge(&users, self.policy.max_delete, &self.standing);
         self.report.refusal = verdict.refusal.clone();
         let refused: Vec<UserId> =
             users.iter().filter(|u| u.now.queued > 0 && !verdict.is_open(u.user)).map(|u| u.user).collect();
@@ -23,6 +23,8 @@ impl Run<'_> {
         let settled = self.settled(&users, &verdict);
         let (queue, strays) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.strays));
         let deletion = Deletion {
+            storage: self.storage,
+            standing: self.standing.clone(),
             looks: &mut self.looks,
             prefixes: self.scopes.iter().map(|s| (s.user.id, s.user.prefix.clone())).collect(),
             verdict,
@@ -30,9 +32,10 @@ impl Run<'_> {
             sink: self.sink.as_mut(),
             report: &mut self.report,
             observer: &mut *self.observer,
+            stopped: false,
         };
-        deletion.run(queue, strays, self.doomed).await?;
-        if !settled.is_empty() {
+        let ended_well = deletion.run(queue, strays, self.doomed).await?;
+        if ended_well && !settled.is_empty() {
             self.sink.settle_users(&settled).await?;
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::{Standing, is_half};
 use super::request::MaxDelete;
 use crate::model::{Orphan, UserId};
 
@@ -34,6 +35,8 @@ pub(super) struct UserDeletions {
     /// The same of those records alone that were there before a run that was refused or broke off, if there was one:
     /// what such a run has added does not soften the limits for the next one.
     pub(super) before: Option<Share>,
+    /// How many of the user's records have an object under their key, or have moved.
+    pub(super) matched: u64,
 }
 
 /// Why deletions are withheld.
@@ -51,6 +54,12 @@ pub struct Refusal {
 pub enum RefusalCode {
     /// More deletions than are let through at once.
     TooManyDeletions,
+    /// The storage is not the one that the index is bound to.
+    WrongStorage,
+    /// The index is bound to no storage, and cannot be bound to this one.
+    StorageUnbound,
+    /// Without a marker, deletions of users of whom less than half of the records have an object.
+    IdentityUnproven,
 }
 
 impl RefusalCode {
@@ -58,6 +67,9 @@ impl RefusalCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TooManyDeletions => "too_many_deletions",
+            Self::WrongStorage => "wrong_storage",
+            Self::StorageUnbound => "storage_unbound",
+            Self::IdentityUnproven => "identity_unproven",
         }
     }
 }
@@ -99,6 +111,11 @@ impl Verdict {
         self.refusal.as_ref().is_some_and(|r| r.code == RefusalCode::TooManyDeletions)
     }
 
+    /// Lets nothing through any more, and returns whose deletions it did let through.
+    pub(super) fn close(&mut self) -> Vec<UserId> {
+        self.open.drain().collect()
+    }
+
     /// Tells whether nothing at all may go.
     pub(super) fn is_closed(&self) -> bool {
         self.open.is_empty()
@@ -106,13 +123,19 @@ impl Verdict {
 }
 
 /// Judges the deletions of a run: of each user and of all together. Too many for one means that none go.
-pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdict {
+pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>, standing: &Standing) -> Verdict {
+    if let (Standing::Unmarked(why), waiting @ 1..) = (standing, users.iter().map(|u| u.now.queued).sum::<u64>()) {
+        return Verdict { open: HashSet::new(), refusal: Some(unmarked(why, waiting)) };
+    }
+    let proven = |u: &&UserDeletions| *standing != Standing::Unchecked || is_half(u.matched, u.now.records);
+    let trusted = || users.iter().filter(proven);
+    // What is not trusted does not go, but its records are there.
     let of_all = |share: fn(&UserDeletions) -> Share| Share {
-        queued: users.iter().map(|u| share(u).queued).sum(),
+        queued: trusted().map(|u| share(u).queued).sum(),
         records: users.iter().map(|u| share(u).records).sum(),
     };
     let (now, before) = (of_all(|u| u.now), of_all(|u| u.before.unwrap_or(u.now)));
-    let each = users.iter().flat_map(|u| {
+    let each = trusted().flat_map(|u| {
         let whose = format!("user {}", u.user);
         let earlier = u.before.map(|before| (format!("{whose}{EARLIER}"), before, true));
         std::iter::once((whose, u.now, true)).chain(earlier)
@@ -130,7 +153,31 @@ pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>) -> Verdic
             refusal: Some(Refusal { code: RefusalCode::TooManyDeletions, message }),
         };
     }
-    Verdict { open: users.iter().filter(|u| u.now.queued > 0).map(|u| u.user).collect(), refusal: None }
+    let unproven: Vec<&UserDeletions> = users.iter().filter(|u| u.now.queued > 0 && !proven(u)).collect();
+    let refusal = unproven
+        .first()
+        .map(|first| identity_unproven(first, unproven.len(), unproven.iter().map(|u| u.now.queued).sum()));
+    Verdict { open: trusted().filter(|u| u.now.queued > 0).map(|u| u.user).collect(), refusal }
+}
+
+/// Withholds what would be deleted on a storage that cannot be known again.
+fn unmarked(why: &str, waiting: u64) -> Refusal {
+    let message = format!(
+        "{waiting} deletions were withheld, because the index is bound to no storage and this one takes no marker: {why}. Have its owner upload what `storm-index storage bind --print` prints, or set identity = \"none\" (--identity none)"
+    );
+    Refusal { code: RefusalCode::StorageUnbound, message }
+}
+
+/// Withholds the deletions of users whose records do not show that they are about the storage.
+fn identity_unproven(first: &UserDeletions, users: usize, waiting: u64) -> Refusal {
+    let others = if users > 1 { format!(" (and too few of {} more)", users - 1) } else { String::new() };
+    let message = format!(
+        "{waiting} deletions were withheld: without a marker records are deleted only of users of whom at least half of the \
+         records have an object, and of user {} it is {} of {}{others}. Check the storage; if it is the right one, give it a \
+         marker (storm-index storage bind --force) and leave identity = \"none\" out",
+        first.user, first.matched, first.now.records
+    );
+    Refusal { code: RefusalCode::IdentityUnproven, message }
 }
 
 /// Said of records that were there before a run that was refused or broke off.
@@ -161,7 +208,7 @@ mod tests {
 
     fn user(user: UserId, records: u64, queued: u64) -> UserDeletions {
         let now = Share { records, queued };
-        UserDeletions { user, now, before: None }
+        UserDeletions { user, now, before: None, matched: records - queued }
     }
 
     fn earlier(user: UserDeletions, records: u64, queued: u64) -> UserDeletions {
@@ -170,7 +217,7 @@ mod tests {
     }
 
     fn refused(users: &[UserDeletions], limit: Option<&str>) -> Option<RefusalCode> {
-        let verdict = judge(users, limit.map(|l| l.parse().unwrap()));
+        let verdict = judge(users, limit.map(|l| l.parse().unwrap()), &Standing::New);
         verdict.refusal.map(|r| r.code)
     }
 
@@ -226,7 +273,7 @@ mod tests {
 
     #[test]
     fn only_what_waits_is_let_through() {
-        let verdict = judge(&[user(1, 5, 2), user(2, 50, 0)], None);
+        let verdict = judge(&[user(1, 5, 2), user(2, 50, 0)], None, &Standing::New);
         assert!(verdict.refusal.is_none());
         let orphan = |user| Orphan {
             user,
@@ -241,17 +288,55 @@ mod tests {
         };
         assert!(verdict.clear(&orphan(1)).is_some());
         assert!(verdict.clear(&orphan(2)).is_none() && verdict.clear(&orphan(3)).is_none());
-        assert!(judge(&[user(1, 11, 11)], None).clear(&orphan(1)).is_none());
+        assert!(judge(&[user(1, 11, 11)], None, &Standing::New).clear(&orphan(1)).is_none());
+    }
+
+    #[test]
+    fn law_07_without_a_marker_each_user_has_to_prove_the_storage() {
+        use RefusalCode::{IdentityUnproven, TooManyDeletions};
+        for (users, open, code) in [
+            (vec![user(1, 4, 2)], vec![1], None),
+            (vec![user(1, 5, 3)], vec![], Some(IdentityUnproven)),
+            (vec![user(1, 5, 3), user(2, 4, 1)], vec![2], Some(IdentityUnproven)),
+            // Less than half matches, but nothing waits: it is all shared, or young.
+            (vec![UserDeletions { matched: 0, ..user(1, 5, 0) }, user(2, 4, 1)], vec![2], None),
+            // What does not prove itself does not count as too much either.
+            (vec![user(1, 500, 400), user(2, 4, 1)], vec![2], Some(IdentityUnproven)),
+            (vec![UserDeletions { matched: 300, ..user(1, 400, 300) }], vec![], Some(TooManyDeletions)),
+        ] {
+            let verdict = judge(&users, None, &Standing::Unchecked);
+            let mut let_through: Vec<_> = verdict.open.into_iter().collect();
+            let_through.sort_unstable();
+            assert_eq!((let_through, verdict.refusal.map(|r| r.code)), (open, code), "{users:?}");
+        }
+        let message = judge(&[user(7, 9, 6), user(8, 9, 6)], None, &Standing::Unchecked).refusal.unwrap().message;
+        assert!(
+            message.contains("12 deletions") && message.contains("user 7 it is 3 of 9 (and too few of 1 more)"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn law_07_a_storage_that_takes_no_marker_loses_no_record() {
+        let standing = Standing::Unmarked("read-only".into());
+        let verdict = judge(&[user(1, 5, 1), user(2, 5, 2)], None, &standing);
+        assert!(verdict.is_closed());
+        let refusal = verdict.refusal.unwrap();
+        assert_eq!(refusal.code, RefusalCode::StorageUnbound);
+        for word in ["3 deletions", "read-only", "bind --print", "identity = \"none\""] {
+            assert!(refusal.message.contains(word), "{}", refusal.message);
+        }
+        assert!(judge(&[user(1, 5, 0)], None, &standing).refusal.is_none(), "nothing is withheld where nothing waits");
     }
 
     #[test]
     fn a_refusal_names_the_flag_that_would_do() {
         let users = [user(1, 201, 101), user(2, 20, 5)];
-        let message = judge(&users, None).refusal.unwrap().message;
+        let message = judge(&users, None, &Standing::New).refusal.unwrap().message;
         assert!(
             message.contains("101 of the 201 records of user 1") && message.ends_with("--max-delete 106"),
             "{message}"
         );
-        assert!(judge(&users, Some(MaxDelete::Count(106))).refusal.is_none());
+        assert!(judge(&users, Some(MaxDelete::Count(106)), &Standing::New).refusal.is_none());
     }
 }

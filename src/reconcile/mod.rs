@@ -2,6 +2,10 @@
 
 mod request;
 
+mod identity;
+mod proof;
+mod standing;
+
 mod adoption;
 mod cursor;
 mod doubts;
@@ -45,5 +49,6 @@ pub use report::{
 };
 pub use request::{MaxDelete, Mode, Request, RequestError};
 pub use scopes::check_users;
+pub use standing::{Outlook, RunVerdict};
 pub use tally::Tally;
 pub use wire::{Answer, RefusalWire, RequestWire, ResultWire};

@@ -55,6 +55,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.report.tally.moved += batch.len() as u64;
+        self.scopes.count_matched(batch.iter().filter(|(_, gone, _)| *gone).count() as u64);
         if !self.policy.adds {
             for (record, _, object) in &batch {
                 self.tell_move(record, object, whose, Action::None, None);

@@ -6,7 +6,7 @@ use super::cursor::RecordCursor;
 use super::doubts::Doubts;
 use super::looks::Looks;
 use super::report::{Observer, Report};
-use super::request::{Policy, Request};
+use super::request::{Mode, Policy, Request};
 use super::run::Run;
 use super::scopes::Scopes;
 use super::spans::Spans;
@@ -17,20 +17,36 @@ use super::wire::{RequestWire, outcome_of};
 use crate::clock;
 use crate::error::Error;
 use crate::index::{Index, Lease, LeaseTerms};
-use crate::storage::{Storage, StorageReader};
+use crate::model::Identity;
+use crate::storage::{Marker, Storage, StorageReader};
 
 /// Brings an index in step with a storage.
 #[derive(Debug, Clone)]
 pub struct Reconciler {
-    storage: StorageReader,
-    index: Index,
+    pub(super) storage: StorageReader,
+    pub(super) marker: Marker,
+    pub(super) index: Index,
+    pub(super) identity: Identity,
     lease_terms: LeaseTerms,
 }
 
 impl Reconciler {
-    /// Takes the two that are to agree. The storage is only ever read.
+    /// Takes the two that are to agree. The storage is only ever read, but for its marker.
     pub fn new(storage: &Storage, index: &Index) -> Self {
-        Self { storage: storage.reader(), index: index.clone(), lease_terms: LeaseTerms::default() }
+        Self {
+            storage: storage.reader(),
+            marker: storage.marker(),
+            index: index.clone(),
+            identity: Identity::default(),
+            lease_terms: LeaseTerms::default(),
+        }
+    }
+
+    /// Sets by what a run knows that it is on the storage that the index is about: by its marker, or by its objects alone.
+    #[must_use]
+    pub fn with_identity(mut self, identity: Identity) -> Self {
+        self.identity = identity;
+        self
     }
 
     /// Sets how long the lease of a writing run lives without a sign of it.
@@ -84,12 +100,15 @@ impl Reconciler {
         request: &Request,
         policy: Policy,
         (scopes, adoption): (Scopes, Adoption),
-        report: Report,
+        mut report: Report,
         observer: &mut dyn Observer,
     ) -> Result<Report, Error> {
+        let writer = lease.map(Lease::writer);
+        let only_looks = request.mode == Mode::Audit;
+        let Some(ground) = self.stand(writer.as_ref(), only_looks, &mut report).await? else { return Ok(report) };
         let one_user = request.user.and_then(|_| scopes.iter().next().map(|s| s.user.prefix.clone()));
-        let sink: Box<dyn Sink> = match lease {
-            Some(lease) => Box::new(IndexSink::new(lease.writer())),
+        let sink: Box<dyn Sink> = match writer {
+            Some(writer) => Box::new(IndexSink::new(writer)),
             None => Box::new(Preview::default()),
         };
         let total = match observer.wants_progress() {
@@ -103,6 +122,7 @@ impl Reconciler {
             index: &self.index,
             one_user: request.user.is_some(),
             policy,
+            standing: ground.standing,
             scopes,
             adoption,
             cursor,
@@ -127,6 +147,7 @@ impl Reconciler {
         };
         let ended = run.all(listing).await;
         let mut report = run.close().await;
+        report.refusal = report.refusal.or(ground.refusal);
         if let Err(stop) = ended {
             report.fail(stop.code(), stop.to_string());
         }

@@ -34,6 +34,7 @@ pub(super) struct Run<'r> {
     pub(super) index: &'r Index,
     pub(super) one_user: bool,
     pub(super) policy: Policy,
+    pub(super) standing: super::identity::Standing,
     pub(super) scopes: Scopes,
     pub(super) adoption: Adoption,
     pub(super) cursor: RecordCursor,
@@ -192,7 +193,10 @@ impl Run<'_> {
             }
             match front(&object.key[path_at..], self.cursor.peek_path()) {
                 Front::Record => self.orphan()?,
-                Front::Both => return self.pair(object),
+                Front::Both => {
+                    self.scopes.count_matched(1);
+                    return self.pair(object);
+                }
                 Front::Object => return self.missing(object),
             }
         }

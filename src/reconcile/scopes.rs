@@ -23,6 +23,8 @@ pub(super) struct Scope {
     pub(super) walked: bool,
     /// Since when records of the user may have been added by runs that were refused or broke off, if they may.
     pub(super) unsettled: Option<Timestamp>,
+    /// How many records have an object under their key.
+    pub(super) matched: u64,
     /// How many records this run adds.
     pub(super) added: u64,
     /// How many orphans were kept because they are young.
@@ -48,7 +50,7 @@ impl Scope {
     pub(super) fn deletions(&self) -> UserDeletions {
         let Shares { now, before } = self.shares;
         let before = self.unsettled.map(|_| before);
-        UserDeletions { user: self.user.id, now, before }
+        UserDeletions { user: self.user.id, now, before, matched: self.matched }
     }
 
     fn of(user: User, adopted: bool) -> Self {
@@ -60,6 +62,7 @@ impl Scope {
             adopted,
             walked: false,
             unsettled: None,
+            matched: 0,
             added: 0,
             young: 0,
             shares: Shares::default(),
@@ -128,6 +131,13 @@ impl Scopes {
         // Of a settled user nobody needs to read the time.
         let made = scope.unsettled.and_then(|_| made());
         scope.shares.before.records += u64::from(is_before(made, scope.unsettled));
+    }
+
+    /// Counts a record of the current scope whose object is there.
+    pub(super) fn count_matched(&mut self, records: u64) {
+        if let Some(scope) = self.current() {
+            scope.matched += records;
+        }
     }
 
     /// Returns the scope of a user whom the listing is at, or was at not long ago.

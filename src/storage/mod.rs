@@ -1,7 +1,8 @@
-//! The truth: what is stored. Read-only by construction: nothing in this room that the reconciler can hold has a
-//! method that writes.
+//! The truth: what is stored. Read-only by construction: the reader has no method that writes, and the only handle that
+//! has one can write one object, the marker.
 
 mod content_type;
+mod identity;
 mod listing;
 mod local;
 mod open;
@@ -10,6 +11,7 @@ mod s3;
 mod trouble;
 
 pub use content_type::content_type_of;
+pub use identity::{MARKER, Marker, MarkerError, MarkerState, marker_document};
 pub use listing::{Batch, Doubt, Listing, Step};
 pub use local::LocalDisk;
 pub use open::{OpenError, Storage, open};

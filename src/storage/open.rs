@@ -11,6 +11,7 @@ use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use thiserror::Error;
 use url::Url;
 
+use super::identity::Marker;
 use super::local::LocalDisk;
 use super::reader::StorageReader;
 use super::s3::S3Bucket;
@@ -90,6 +91,11 @@ impl Storage {
     pub fn reader(&self) -> StorageReader {
         let (store, hidden) = (Arc::clone(&self.store), Arc::clone(&self.hidden));
         StorageReader::new(store, self.etag, self.fingerprints, self.disk.clone(), hidden)
+    }
+
+    /// Returns the handle that can read and write the marker, and nothing else.
+    pub fn marker(&self) -> Marker {
+        Marker::new(Arc::clone(&self.store))
     }
 
     /// Returns the directory of a storage on the local disk.

@@ -7,6 +7,7 @@ use futures::{StreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
+use super::identity::{self, MarkerState};
 use super::listing::{Again, Listing};
 use super::local::LocalDisk;
 use super::trouble::{Trouble, trouble_of};
@@ -59,6 +60,11 @@ impl StorageReader {
     /// Tells whether an entity tag, with the size, names a content or a file wherever it lies.
     pub fn has_fingerprints(&self) -> bool {
         self.fingerprints
+    }
+
+    /// Reads the marker, right now.
+    pub async fn read_marker(&self) -> MarkerState {
+        identity::read(self.store.as_ref()).await
     }
 
     /// Starts the ordered listing of the whole storage, or of one prefix.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &["model"]),
-    ("config", &[]),
+    ("config", &["model"]),
     ("storage", &["model"]),
     ("index", &["model", "clock"]),
     ("reconcile", &["model", "clock", "storage", "index", "error"]),
@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["model", "clock", "config", "storage", "index", "reconcile", "error"]),
 ];
 
-const PURE: &[&str] = &["merge", "finding", "plan", "guard", "tally", "report"];
+const PURE: &[&str] = &["identity", "merge", "finding", "plan", "guard", "tally", "report"];
 
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -31,6 +31,7 @@ fn law_12_a_second_writing_run_is_5_and_names_the_first() {
         assert!(ran.err.contains(&std::process::id().to_string()), "{ran:?}");
         ran.complains(&[&task, "process", "wait"]);
     }
+    playground.run(&["storage", "bind", "--force"]).ends(5).complains(&[&task]);
     // What is wrong with the request comes before, what is wrong with the world comes after.
     playground.rebuild(&["--mode", "full"]).ends(2);
     playground.rebuild(&["--mode", "sync", "--user-id", "9"]).ends(2);

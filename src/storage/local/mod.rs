@@ -55,7 +55,8 @@ impl LocalDisk {
     /// When `root` is missing, unreadable or no directory.
     pub fn new(root: impl AsRef<std::path::Path>) -> Result<Self> {
         let root = fs::canonicalize(root.as_ref()).map_err(|e| failed(root.as_ref(), e))?;
-        let inner = Arc::new(LocalFileSystem::new_with_prefix(&root)?);
+        // What little is written is the marker, and an index that is bound to it has to find it after a power cut.
+        let inner = Arc::new(LocalFileSystem::new_with_prefix(&root)?.with_fsync(true));
         Ok(Self { root, inner })
     }
 

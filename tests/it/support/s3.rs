@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex};
 
+use futures::TryStreamExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use md5::{Digest as _, Md5};
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    CommonPrefix, ETag, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp,
-    TimestampFormat,
+    CommonPrefix, ETag, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+    ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp, TimestampFormat,
 };
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
@@ -22,6 +23,7 @@ pub(crate) const SECRET: &str = "secret-of-the-test";
 
 #[derive(Debug, Clone)]
 struct Stored {
+    content: bytes::Bytes,
     size: i64,
     etag: String,
     written: u64,
@@ -34,6 +36,16 @@ pub(crate) struct Faults {
     pub(crate) refuse_lists_from: Option<usize>,
     /// HEAD requests for this key are refused.
     pub(crate) refuse_head: Option<String>,
+    /// GET requests are refused.
+    pub(crate) refuse_gets: bool,
+    /// PUT requests are refused.
+    pub(crate) refuse_puts: bool,
+    /// A PUT overwrites, whatever its condition says.
+    pub(crate) ignore_conditions: bool,
+    /// A PUT with a condition is an error.
+    pub(crate) no_conditions: bool,
+    /// Right before the next PUT, somebody else puts this content there.
+    pub(crate) faster: Option<Vec<u8>>,
     /// How many list requests there were.
     pub(crate) lists: usize,
     /// How many HEAD requests there were.
@@ -45,6 +57,19 @@ struct Shared {
     objects: Mutex<BTreeMap<String, Stored>>,
     faults: Mutex<Faults>,
     clock: Mutex<u64>,
+}
+
+impl Shared {
+    fn put(&self, key: &str, content: &[u8]) -> String {
+        let mut clock = self.clock.lock().unwrap();
+        *clock += 1;
+        let etag: String = Md5::digest(content).iter().map(|b| format!("{b:02x}")).collect();
+        let content = bytes::Bytes::copy_from_slice(content);
+        let size = i64::try_from(content.len()).unwrap();
+        let stored = Stored { content, size, etag: etag.clone(), written: *clock };
+        self.objects.lock().unwrap().insert(key.to_owned(), stored);
+        etag
+    }
 }
 
 /// A running server; it ends with its runtime, when this is dropped.
@@ -128,11 +153,12 @@ impl S3Server {
 
     /// Puts an object with any key at all.
     pub(crate) fn put(&self, key: &str, content: &[u8]) {
-        let mut clock = self.shared.clock.lock().unwrap();
-        *clock += 1;
-        let etag = Md5::digest(content).iter().map(|b| format!("{b:02x}")).collect();
-        let stored = Stored { size: i64::try_from(content.len()).unwrap(), etag, written: *clock };
-        self.shared.objects.lock().unwrap().insert(key.to_owned(), stored);
+        self.shared.put(key, content);
+    }
+
+    /// Returns the content of an object.
+    pub(crate) fn get(&self, key: &str) -> Option<bytes::Bytes> {
+        self.shared.objects.lock().unwrap().get(key).map(|stored| stored.content.clone())
     }
 
     pub(crate) fn remove(&self, key: &str) {
@@ -212,6 +238,50 @@ impl S3 for Memory {
             common_prefixes: Some(common_prefixes),
             ..ListObjectsV2Output::default()
         }))
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = request.input;
+        if input.bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        if self.0.faults.lock().unwrap().refuse_gets {
+            return Err(s3_error!(AccessDenied));
+        }
+        let objects = self.0.objects.lock().unwrap();
+        let stored = objects.get(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
+        Ok(S3Response::new(GetObjectOutput {
+            body: Some(StreamingBlob::from(s3s::Body::from(stored.content.clone()))),
+            content_length: Some(stored.size),
+            e_tag: Some(ETag::Strong(stored.etag.clone())),
+            last_modified: Some(time(stored.written)),
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let PutObjectInput { bucket, key, body, if_none_match, .. } = request.input;
+        if bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let chunks: Vec<bytes::Bytes> =
+            body.unwrap().try_collect().await.map_err(|e| s3_error!(InternalError, "{e}"))?;
+        let faults = {
+            let mut faults = self.0.faults.lock().unwrap();
+            if let Some(content) = faults.faster.take() {
+                self.0.put(&key, &content);
+            }
+            (faults.refuse_puts, faults.no_conditions, faults.ignore_conditions)
+        };
+        let there = self.0.objects.lock().unwrap().contains_key(&key);
+        match (faults, if_none_match.is_some()) {
+            ((true, ..), _) => return Err(s3_error!(AccessDenied)),
+            ((_, true, _), true) => return Err(s3_error!(NotImplemented)),
+            ((_, _, false), true) if there => return Err(s3_error!(PreconditionFailed)),
+            _ => {}
+        }
+        let etag = self.0.put(&key, &chunks.concat());
+        Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
     }
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {

@@ -1,0 +1,165 @@
+//! What the storage's marker says, what the index remembers -> is this the right storage? Pure and total.
+
+use uuid::Uuid;
+
+use super::guard::{Refusal, RefusalCode};
+use crate::model::Identity;
+
+/// What stands in the marker's place, when the storage says so for certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A storage's id.
+    Id(Uuid),
+    /// Nothing.
+    Absent,
+    /// Something that names no storage.
+    Damaged,
+}
+
+/// How an index comes to be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Binding {
+    /// To the id that the storage has.
+    Take(Uuid),
+    /// To an id that the storage is given.
+    Mark,
+}
+
+/// What is to be done before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Nothing: this is the storage that the index is bound to.
+    Go(Uuid),
+    /// The index is bound.
+    Bind(Binding),
+    /// The records have to prove first that they are about this storage; then the index is bound.
+    Prove(Binding),
+    /// Nothing more: this is not the right storage.
+    Refuse(Refusal),
+    /// Nothing: markers are not asked for.
+    Unchecked,
+}
+
+/// How a run stands to its storage, once it may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is the right one, and has to keep this id.
+    Known(Uuid),
+    /// It has no id yet, and is given none by a run that only looks.
+    New,
+    /// It takes no marker, for this reason: nothing is deleted.
+    Unmarked(String),
+    /// Nobody asks for its marker: each user's records have to prove that they are about it.
+    Unchecked,
+}
+
+/// Decides for an index that is `bound`, or not, and has records, or not.
+pub(super) fn decide(setting: Identity, bound: Option<Uuid>, seen: Seen, has_records: bool) -> Decision {
+    let binding = match seen {
+        Seen::Id(id) => Binding::Take(id),
+        Seen::Absent | Seen::Damaged => Binding::Mark,
+    };
+    match (setting, bound, has_records) {
+        (Identity::None, ..) => Decision::Unchecked,
+        (Identity::Marker, Some(bound), _) if seen == Seen::Id(bound) => Decision::Go(bound),
+        (Identity::Marker, Some(bound), true) => Decision::Refuse(wrong_storage(bound, seen)),
+        (Identity::Marker, None, true) => Decision::Prove(binding),
+        // An index without records is about nothing yet, whatever it was bound to.
+        (Identity::Marker, _, false) => Decision::Bind(binding),
+    }
+}
+
+/// Tells whether so many of `records` are enough: half of them.
+pub(super) fn is_half(matched: u64, records: u64) -> bool {
+    u128::from(matched) * 2 >= u128::from(records)
+}
+
+/// Refuses a storage that is not the one of the id `bound`.
+pub(super) fn wrong_storage(bound: Uuid, seen: Seen) -> Refusal {
+    let says = match seen {
+        Seen::Id(id) => format!("says that this is storage {id}"),
+        Seen::Absent => "is not there".to_owned(),
+        Seen::Damaged => "names no storage".to_owned(),
+    };
+    let mend = match seen {
+        Seen::Id(_) => "name the right storage, or bind the index to this one",
+        Seen::Absent | Seen::Damaged => {
+            "check that the disk is mounted and the bucket is the right one, or, if it is, mark it again"
+        }
+    };
+    let message = format!(
+        "the index is bound to storage {bound}, but the marker .storm-index/identity.json {says}; nothing was changed. To \
+         mend it, {mend}: storm-index storage bind --force"
+    );
+    Refusal { code: RefusalCode::WrongStorage, message }
+}
+
+/// Refuses a storage that changed under a run.
+pub(super) fn changed_storage(bound: Uuid, seen: Seen) -> Refusal {
+    let Refusal { code, message } = wrong_storage(bound, seen);
+    let message = message.replace("nothing was changed", "this was not so when the run began, and it deleted no more");
+    Refusal { code, message }
+}
+
+/// Refuses a storage that too few of the records of an index know.
+pub(super) fn unbound(matched: u64, records: u64) -> Refusal {
+    let message = format!(
+        "the index is bound to no storage yet, and only {matched} of its {records} records match an object of this one, \
+         less than half; nothing was changed. Check the storage, and if it is the right one: storm-index storage bind --force"
+    );
+    Refusal { code: RefusalCode::StorageUnbound, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_07_the_table_of_identities() {
+        let (mine, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let wrong = |seen| Decision::Refuse(wrong_storage(mine, seen));
+        use Binding::{Mark, Take};
+        use Decision::{Bind, Go, Prove, Unchecked};
+        use Seen::{Absent, Damaged, Id};
+        for (bound, seen, has_records, want) in [
+            (Some(mine), Id(mine), true, Go(mine)),
+            (Some(mine), Id(mine), false, Go(mine)),
+            (Some(mine), Id(other), true, wrong(Id(other))),
+            (Some(mine), Absent, true, wrong(Absent)),
+            (Some(mine), Damaged, true, wrong(Damaged)),
+            (Some(mine), Id(other), false, Bind(Take(other))),
+            (Some(mine), Absent, false, Bind(Mark)),
+            (Some(mine), Damaged, false, Bind(Mark)),
+            (None, Id(other), true, Prove(Take(other))),
+            (None, Absent, true, Prove(Mark)),
+            (None, Damaged, true, Prove(Mark)),
+            (None, Id(other), false, Bind(Take(other))),
+            (None, Absent, false, Bind(Mark)),
+            (None, Damaged, false, Bind(Mark)),
+        ] {
+            assert_eq!(decide(Identity::Marker, bound, seen, has_records), want, "{bound:?} {seen:?} {has_records}");
+            assert_eq!(decide(Identity::None, bound, seen, has_records), Unchecked);
+        }
+    }
+
+    #[test]
+    fn law_07_half_is_enough() {
+        for (matched, records, enough) in
+            [(0, 0, true), (0, 1, false), (1, 2, true), (1, 3, false), (50, 100, true), (u64::MAX / 2, u64::MAX, false)]
+        {
+            assert_eq!(is_half(matched, records), enough, "{matched} of {records}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_ids_numbers_and_the_mend() {
+        let (mine, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let message = wrong_storage(mine, Seen::Id(other)).message;
+        assert!(message.contains(&mine.to_string()) && message.contains(&other.to_string()), "{message}");
+        assert!(wrong_storage(mine, Seen::Absent).message.contains("mounted"));
+        let message = changed_storage(mine, Seen::Damaged).message;
+        assert!(message.contains("it deleted no more") && message.ends_with("storage bind --force"), "{message}");
+        let message = unbound(3, 7).message;
+        assert!(message.contains("3 of its 7") && message.ends_with("storage bind --force"), "{message}");
+    }
+}

@@ -1,0 +1,193 @@
+//! The marker: which storage this is. It is the one object that storm-index writes, by a handle that can do nothing else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use serde_json::json;
+use thiserror::Error as ThisError;
+use uuid::Uuid;
+
+use super::trouble::{Trouble, trouble_of};
+use crate::model::Timestamp;
+
+/// The key of the marker.
+pub const MARKER: &str = ".storm-index/identity.json";
+
+/// What is larger is no marker, and is not read.
+const LARGEST: u64 = 64 * 1024;
+
+/// What a look at the marker says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MarkerState {
+    /// The storage has this id.
+    Found(Uuid),
+    /// The storage said for certain that it has no marker.
+    Absent,
+    /// There is an object in the marker's place that names no storage.
+    Damaged,
+    /// The storage did not say.
+    Unknown(Trouble),
+}
+
+/// Why a storage could not be given a marker.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+pub enum MarkerError {
+    /// It takes none, e.g. because it is read-only.
+    #[error("{}", .0.message)]
+    Unwritable(Trouble),
+    /// It does not say which one it has.
+    #[error("{}", .0.message)]
+    Unreadable(Trouble),
+}
+
+/// Returns the content of a marker: what the owner of a storage uploads where storm-index may not write.
+pub fn marker_document(id: Uuid, now: Timestamp) -> String {
+    let about = "Do not delete: by this file storm-index knows this storage again, and without it deletes no record.";
+    let document = json!({ "storage_id": id.to_string(), "created_at": now.to_text(), "about": about });
+    format!("{document:#}\n")
+}
+
+/// Reads and writes the marker of a storage, and no other object.
+#[derive(Clone)]
+pub struct Marker {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Marker {
+    pub(super) fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store }
+    }
+
+    /// Reads the marker.
+    pub async fn read(&self) -> MarkerState {
+        read(self.store.as_ref()).await
+    }
+
+    /// Gives the storage the id `id`, unless it has one. Returns the id that the storage really has afterwards: somebody
+    /// else may have been faster, also where a server ignores the condition of a conditional write.
+    ///
+    /// A good marker is never overwritten; what names no storage is.
+    ///
+    /// # Errors
+    /// When the storage takes no marker, or does not say which one it has.
+    pub async fn write(&self, id: Uuid, now: Timestamp) -> Result<Uuid, MarkerError> {
+        let document = marker_document(id, now);
+        let mode = match self.read().await {
+            MarkerState::Found(id) => return Ok(id),
+            MarkerState::Unknown(trouble) => return Err(MarkerError::Unreadable(trouble)),
+            MarkerState::Absent => PutMode::Create,
+            MarkerState::Damaged => PutMode::Overwrite,
+        };
+        let mut failed = self.put(&document, mode).await.err();
+        let mut state = self.read().await;
+        let nobody_did = matches!(state, MarkerState::Absent | MarkerState::Damaged);
+        if nobody_did && failed.as_ref().is_some_and(|error| !is_refusal(error)) {
+            // There are servers without conditional writes, and disks without hard links, which have the same use.
+            failed = self.put(&document, PutMode::Overwrite).await.err();
+            state = self.read().await;
+        }
+        match (state, failed) {
+            (MarkerState::Found(id), _) => Ok(id),
+            (MarkerState::Unknown(trouble), _) => Err(MarkerError::Unreadable(trouble)),
+            (_, Some(error)) => Err(MarkerError::Unwritable(told("written", trouble_of(&error)))),
+            (_, None) => {
+                let message = "what was written is not there when it is read back".to_owned();
+                Err(MarkerError::Unwritable(told("written", Trouble { code: "storage_failed", message })))
+            }
+        }
+    }
+
+    async fn put(&self, document: &str, mode: PutMode) -> Result<(), Error> {
+        let options = PutOptions::from(mode);
+        self.store.put_opts(&Path::parse(MARKER)?, document.to_owned().into(), options).await.map(drop)
+    }
+}
+
+impl fmt::Debug for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Marker({})", self.store)
+    }
+}
+
+/// Reads the marker of `store`.
+pub(super) async fn read(store: &dyn ObjectStore) -> MarkerState {
+    match content(store).await {
+        Ok(content) => content.as_deref().and_then(id_in).map_or(MarkerState::Damaged, MarkerState::Found),
+        Err(error) => {
+            let trouble = trouble_of(&error);
+            // A bucket that does not exist says "not found" of everything, which is no word on the marker.
+            let certain = matches!(error, Error::NotFound { .. }) && !trouble.message.contains("NoSuchBucket");
+            if certain { MarkerState::Absent } else { MarkerState::Unknown(told("read", trouble)) }
+        }
+    }
+}
+
+/// Reads what stands in the marker's place, unless it is far too large.
+async fn content(store: &dyn ObjectStore) -> Result<Option<Vec<u8>>, Error> {
+    let found = store.get(&Path::parse(MARKER)?).await?;
+    if found.meta.size > LARGEST {
+        return Ok(None);
+    }
+    Ok(Some(found.bytes().await?.to_vec()))
+}
+
+/// Finds the id in the content of a marker. What else stands there is for people, and for versions to come.
+fn id_in(content: &[u8]) -> Option<Uuid> {
+    let document: serde_json::Value = serde_json::from_slice(content).ok()?;
+    let id = Uuid::try_parse(document.get("storage_id")?.as_str()?).ok()?;
+    Some(id).filter(|id| !id.is_nil())
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+}
+
+fn told(what: &str, trouble: Trouble) -> Trouble {
+    Trouble { code: trouble.code, message: format!("the marker {MARKER} cannot be {what}: {}", trouble.message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[test]
+    fn an_id_is_found_beside_anything_and_in_nothing_else() {
+        let id = Uuid::from_u128(7);
+        let written = marker_document(id, Timestamp::from_micros(0));
+        assert_eq!(id_in(written.as_bytes()), Some(id));
+        assert!(written.contains("Do not delete") && written.contains("1970-01-01"), "{written}");
+        assert_eq!(id_in(format!("{{\"new\": [1], \"storage_id\": \"{id}\"}}").as_bytes()), Some(id));
+        for bad in [
+            "",
+            "x",
+            "{}",
+            "null",
+            "{\"storage_id\": 7}",
+            "{\"storage_id\": \"seven\"}",
+            "{\"storage_id\": \"00000000-0000-0000-0000-000000000000\"}",
+            "[\"storage_id\"]",
+        ] {
+            assert_eq!(id_in(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(id_in(&written.as_bytes()[..written.len() / 2]), None);
+    }
+
+    #[tokio::test]
+    async fn a_good_marker_is_never_overwritten_and_a_damaged_one_is() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let (marker, now) = (Marker::new(Arc::clone(&store)), Timestamp::from_micros(0));
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(marker.read().await, MarkerState::Absent);
+        assert_eq!(marker.write(first, now).await, Ok(first));
+        assert_eq!(marker.write(second, now).await, Ok(first));
+        for bad in [b"x".to_vec(), vec![b' '; 100_000]] {
+            store.put(&Path::parse(MARKER).unwrap(), bad.into()).await.unwrap();
+            assert_eq!(marker.read().await, MarkerState::Damaged);
+        }
+        assert_eq!(marker.write(second, now).await, Ok(second));
+    }
+}

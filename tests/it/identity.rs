@@ -1,0 +1,536 @@
+//! Law 7: the right storage, or none.
+
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use serde_json::{Value, json};
+use storm_index::index::{Access, Index, NewUser};
+use storm_index::model::Timestamp;
+use storm_index::reconcile::{
+    Action, Evidence, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
+    Tally,
+};
+use storm_index::storage::{MARKER, MarkerState, Storage, marker_document};
+use uuid::Uuid;
+
+use crate::support::backend::{Backend, Kind};
+use crate::support::database::{self, TestDatabase};
+use crate::support::faults::{Fault, FaultStore};
+use crate::support::markers::{Turn, TurningStore};
+use crate::support::playground::{Playground, Ran, block_on};
+use crate::support::s3::S3Server;
+
+fn forced(mode: Mode) -> Request {
+    Request { force: true, ..Request::new(mode) }
+}
+
+async fn run(storage: &Storage, index: &Index, request: &Request) -> Report {
+    Reconciler::new(storage, index).run(request, &mut Silent).await.unwrap()
+}
+
+async fn index_in(database: &TestDatabase) -> Index {
+    let index = Index::open(&database.url(), Access::Write).await.unwrap();
+    index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.unwrap();
+    index
+}
+
+fn code(report: &Report) -> Option<RefusalCode> {
+    report.refusal.as_ref().map(|r| r.code)
+}
+
+/// Some files of user 1, in an index that is bound.
+fn synced(files: usize) -> Playground {
+    let playground = Playground::with_user();
+    (0..files).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground
+}
+
+/// Has the index forget its storage, as if an earlier version had made it.
+fn unbind(playground: &Playground) {
+    playground.sql("UPDATE storage_binding SET storage_id = NULL, bound_at = NULL");
+}
+
+fn bound(playground: &Playground) -> Option<String> {
+    let rows = async { database::rows(&playground.database().await, "SELECT storage_id FROM storage_binding").await };
+    block_on(rows)[0][0].clone()
+}
+
+fn marker_id(playground: &Playground) -> Option<String> {
+    let text = std::fs::read_to_string(playground.path("files").join(MARKER)).ok()?;
+    Some(serde_json::from_str::<Value>(&text).ok()?["storage_id"].as_str()?.to_owned())
+}
+
+const EVERY_RUN: &[&[&str]] = &[
+    &[],
+    &["--mode", "sync"],
+    &["--mode", "clean", "--force"],
+    &["--mode", "full", "--force", "--max-delete", "100%"],
+    &["--mode", "full", "--dry-run"],
+    &["--mode", "full", "--force", "--user-id", "1"],
+];
+
+#[test]
+fn law_07_an_unmounted_disk_refuses_every_run() {
+    let playground = synced(3);
+    let id = bound(&playground).unwrap();
+    assert_eq!(marker_id(&playground).as_ref(), Some(&id));
+    let before = playground.dump();
+    std::fs::rename(playground.path("files"), playground.path("unmounted")).unwrap();
+    std::fs::create_dir(playground.path("files")).unwrap();
+    let refused_everywhere = |word: &str| {
+        for args in EVERY_RUN {
+            let ran = playground.rebuild(&[args, &["--report", "r.ndjson"][..]].concat()).ends(3);
+            let (document, result) = (ran.json(), ran.result());
+            assert_eq!(
+                (&document["status"], &result["refusal"]["code"]),
+                (&json!("SUCCESSFUL"), &json!("wrong_storage"))
+            );
+            let message = result["refusal"]["message"].as_str().unwrap();
+            assert!(message.contains(&id) && message.contains(word) && message.contains("bind --force"), "{message}");
+            // Nothing was listed, hence nothing counted or found.
+            for key in ["files_on_disk", "files_in_db", "missing_in_db", "orphaned_in_db", "records_created"] {
+                assert_eq!(result[key], 0, "{key} {args:?}");
+            }
+            assert_eq!(std::fs::read_to_string(playground.path("r.ndjson")).unwrap(), "");
+        }
+        assert_eq!((playground.dump(), bound(&playground)), (before.clone(), Some(id.clone())));
+    };
+    refused_everywhere("mounted");
+    assert_eq!(std::fs::read_dir(playground.path("files")).unwrap().count(), 0, "nothing was written there");
+    // A damaged marker is no better than none, and another disk no better than an empty one.
+    playground.write(MARKER, "{");
+    refused_everywhere("names no storage");
+    let other = Uuid::now_v7();
+    playground.write(MARKER, &marker_document(other, Timestamp::from_micros(0)));
+    refused_everywhere(&other.to_string());
+    std::fs::remove_dir_all(playground.path("files")).unwrap();
+    std::fs::rename(playground.path("unmounted"), playground.path("files")).unwrap();
+    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+}
+
+#[test]
+fn law_07_an_emptied_but_right_storage_is_truth() {
+    let playground = synced(10);
+    std::fs::remove_dir_all(playground.path("files/1")).unwrap();
+    assert_eq!(playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result()["records_deleted"], 10);
+    // Within the limits of law 8.
+    let playground = synced(11);
+    std::fs::remove_dir_all(playground.path("files/1")).unwrap();
+    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
+    assert_eq!(result["refusal"]["code"], "too_many_deletions");
+}
+
+#[test]
+fn law_07_on_every_storage() {
+    for kind in [Kind::Memory, Kind::Disk, Kind::S3] {
+        let (right, wrong) = (Backend::new(kind), Backend::new(kind));
+        let (database, second) = (TestDatabase::fresh(), TestDatabase::fresh());
+        block_on(async {
+            let index = index_in(&database).await;
+            for n in 0..3 {
+                right.put(&format!("1/f{n}"), b"x").await;
+            }
+            let storage = right.storage();
+            // Who only looks writes and binds nothing.
+            for look in [Request::new(Mode::Audit), Request { dry_run: true, ..Request::new(Mode::Full) }] {
+                let report = run(&storage, &index, &look).await;
+                assert_eq!((code(&report), report.tally.missing), (None, 3), "{kind:?}");
+                assert_eq!(index.binding().await.unwrap(), None);
+                assert_eq!(storage.marker().read().await, MarkerState::Absent);
+            }
+            assert_eq!(run(&storage, &index, &Request::new(Mode::Sync)).await.tally.created, 3);
+            let id = index.binding().await.unwrap().unwrap();
+            assert_eq!(storage.marker().read().await, MarkerState::Found(id), "{kind:?}");
+
+            let report = run(&wrong.storage(), &index, &forced(Mode::Full)).await;
+            assert_eq!((code(&report), report.status), (Some(RefusalCode::WrongStorage), Status::Successful));
+            assert_eq!(report.tally, Tally::default(), "{kind:?}");
+            assert_eq!(wrong.storage().marker().read().await, MarkerState::Absent);
+
+            // Another index shares the marker, and the marker is nobody's object.
+            let other = index_in(&second).await;
+            let report = run(&storage, &other, &Request::new(Mode::Sync)).await;
+            assert_eq!((report.tally.created, report.tally.unclaimed), (3, 0), "{kind:?}");
+            assert_eq!(other.binding().await.unwrap(), Some(id));
+            right.remove("1/f0").await;
+            for index in [&index, &other] {
+                assert_eq!(run(&storage, index, &forced(Mode::Clean)).await.tally.deleted, 1, "{kind:?}");
+            }
+
+            // Without records, an index is about whatever comes.
+            right.remove("1/f1").await;
+            right.remove("1/f2").await;
+            assert_eq!(run(&storage, &index, &forced(Mode::Clean)).await.tally.deleted, 2, "{kind:?}");
+            assert_eq!(code(&run(&wrong.storage(), &index, &forced(Mode::Clean)).await), None);
+            let id = index.binding().await.unwrap().unwrap();
+            assert_eq!(wrong.storage().marker().read().await, MarkerState::Found(id), "{kind:?}");
+            wrong.put(MARKER, b"damaged").await;
+            assert_eq!(code(&run(&wrong.storage(), &index, &Request::new(Mode::Sync)).await), None);
+            let again = index.binding().await.unwrap().unwrap();
+            assert_eq!(wrong.storage().marker().read().await, MarkerState::Found(again), "{kind:?}");
+            run(&storage, &index, &Request::new(Mode::Sync)).await;
+            assert_eq!(storage.marker().read().await, MarkerState::Found(index.binding().await.unwrap().unwrap()));
+        });
+    }
+}
+
+#[test]
+fn law_07_an_unbound_index_takes_the_storage_that_half_of_its_records_know() {
+    for marked in [true, false] {
+        let playground = synced(4);
+        playground.write("1/extra", "x");
+        let id = bound(&playground).unwrap();
+        unbind(&playground);
+        if !marked {
+            std::fs::remove_dir_all(playground.path("files/.storm-index")).unwrap();
+        }
+        // Of another size it is another file; a record without a size knows it by its name.
+        playground.write("1/f0", "changed");
+        playground.write("1/f1", "changed");
+        playground.sql("UPDATE stored_files SET size = NULL WHERE path = 'f1'");
+        playground.remove("1/f2");
+        playground.remove("1/f3");
+        let before = playground.dump();
+        for args in [&["--mode", "sync"][..], &["--mode", "full", "--force"], &["--mode", "full", "--dry-run"]] {
+            let result = playground.rebuild(args).ends(3).result();
+            assert_eq!((&result["refusal"]["code"], &result["files_in_db"]), (&json!("storage_unbound"), &json!(0)));
+            let message = result["refusal"]["message"].as_str().unwrap();
+            assert!(message.contains("1 of its 4 records") && message.contains("bind --force"), "{message}");
+        }
+        // An audit is told the same, and what there is to see.
+        let result = playground.rebuild(&[]).ends(3).result();
+        assert_eq!((&result["refusal"]["code"], &result["orphaned_in_db"]), (&json!("storage_unbound"), &json!(2)));
+        assert_eq!((playground.dump(), bound(&playground), marker_id(&playground).is_some()), (before, None, marked));
+
+        playground.write("1/f2", "x");
+        let result = playground.rebuild(&[]).ends(1).result();
+        assert_eq!(
+            (&result["refusal"], &result["orphaned_in_db"], bound(&playground)),
+            (&Value::Null, &json!(1), None)
+        );
+        playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1);
+        assert_eq!((bound(&playground), marker_id(&playground).is_some()), (None, marked));
+        let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+        assert_eq!(result["records_deleted"], 1);
+        let now = bound(&playground);
+        assert_eq!((&now, now == Some(id)), (&marker_id(&playground), marked), "the id that is there is taken");
+    }
+}
+
+/// The whole storage has to be the right one, whomever a run is for.
+#[test]
+fn law_07_a_run_for_one_user_is_proven_by_all_records() {
+    for (lost, code, exit) in [("1/f", Value::Null, 0), ("2/f", json!("storage_unbound"), 3)] {
+        let playground = Playground::with_user();
+        playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+        (0..2).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+        (0..3).for_each(|n| playground.write(&format!("2/f{n}"), "x"));
+        playground.rebuild(&["--mode", "sync"]).ends(0);
+        unbind(&playground);
+        let count = if lost == "1/f" { 2 } else { 3 };
+        (0..count).for_each(|n| playground.remove(&format!("{lost}{n}")));
+        let result = playground.rebuild(&["--mode", "clean", "--force", "--user-id", "1"]).ends(exit).result();
+        assert_eq!(result["refusal"]["code"], code, "{lost} {result}");
+        assert_eq!(result["records_deleted"], if exit == 0 { 2 } else { 0 });
+    }
+}
+
+/// A listing that is not complete proves what it has shown, and nobody takes its silence for a wrong storage.
+#[test]
+fn law_07_an_incomplete_listing_proves_what_it_has_shown() {
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = index_in(&database).await;
+        let inner = Arc::new(InMemory::new());
+        for n in 0..4 {
+            inner.put(&Path::parse(format!("1/f{n}")).unwrap(), "x".into()).await.unwrap();
+        }
+        run(&Storage::new(Arc::clone(&inner) as Arc<dyn ObjectStore>), &index, &Request::new(Mode::Sync)).await;
+        let db = database.connect().await;
+        database::execute(&db, "UPDATE storage_binding SET storage_id = NULL").await;
+        let cut = |n| Storage::new(Arc::new(FaultStore { inner: Arc::clone(&inner), fault: Fault::FailAfter(n) }));
+        let report = run(&cut(0), &index, &Request::new(Mode::Sync)).await;
+        assert_eq!((report.status, code(&report), report.problems.len()), (Status::Failed, None, 1));
+        let report = run(&cut(1), &index, &Request::new(Mode::Sync)).await;
+        assert_eq!((code(&report), report.problems.len()), (Some(RefusalCode::StorageUnbound), 1));
+        assert_eq!(index.binding().await.unwrap(), None);
+        assert_eq!(code(&run(&cut(2), &index, &Request::new(Mode::Sync)).await), None);
+        assert!(index.binding().await.unwrap().is_some());
+    });
+}
+
+/// Takes down what becomes of orphans.
+#[derive(Default)]
+struct Fates {
+    deleted: u64,
+    left: u64,
+}
+
+impl Observer for Fates {
+    fn wants(&self, kind: FindingKind) -> bool {
+        kind == FindingKind::Orphaned
+    }
+
+    fn finding(&mut self, evidence: &Evidence) {
+        match evidence.action {
+            Action::Delete => self.deleted += 1,
+            Action::None => self.left += 1,
+            _ => panic!("{evidence:?}"),
+        }
+    }
+
+    fn progress(&mut self, _: Progress) {}
+}
+
+#[test]
+fn law_07_a_marker_that_turns_between_two_batches_ends_the_deleting() {
+    let other = marker_document(Uuid::from_u128(7), Timestamp::from_micros(0));
+    for turn in [Turn::Vanishes, Turn::Becomes(other), Turn::Becomes("{".into()), Turn::Fails] {
+        let database = TestDatabase::fresh();
+        block_on(async {
+            let index = index_in(&database).await;
+            let inner = Arc::new(InMemory::new());
+            for n in 0..1_200 {
+                inner.put(&Path::parse(format!("1/f{n:04}")).unwrap(), "x".into()).await.unwrap();
+            }
+            let good = Storage::new(Arc::clone(&inner) as Arc<dyn ObjectStore>);
+            run(&good, &index, &Request::new(Mode::Sync)).await;
+            for n in 0..1_200 {
+                inner.delete(&Path::parse(format!("1/f{n:04}")).unwrap()).await.unwrap();
+            }
+            let all = Request { max_delete: Some("100%".parse().unwrap()), ..forced(Mode::Clean) };
+            let dry = Request { dry_run: true, ..all.clone() };
+            // One look before the run, one before each batch of five hundred.
+            for (request, after, deleted) in [(&dry, 2, 500), (&dry, 1, 0), (&all, 1, 0), (&all, 2, 500)] {
+                let turning = TurningStore::new(Arc::clone(&inner), turn.clone(), after);
+                let (storage, mut fates) = (Storage::new(Arc::new(turning)), Fates::default());
+                let report = Reconciler::new(&storage, &index).run(request, &mut fates).await.unwrap();
+                assert_eq!((report.tally.deleted, report.tally.skipped), (deleted, 0), "{turn:?} {report:?}");
+                assert_eq!((fates.deleted, fates.left), (deleted, 1_200 - deleted), "{turn:?}");
+                let problems: Vec<&str> = report.problems.iter().map(|p| p.code.as_str()).collect();
+                match turn {
+                    Turn::Fails => assert_eq!((code(&report), problems), (None, vec!["marker_unreadable"])),
+                    _ => assert_eq!((code(&report), problems), (Some(RefusalCode::WrongStorage), vec![]), "{turn:?}"),
+                }
+            }
+            let db = database.connect().await;
+            assert_eq!(database::column(&db, "SELECT CAST(count(*) AS TEXT) FROM stored_files").await, ["700"]);
+            // Such a run has not ended well.
+            assert_eq!(database::column(&db, "SELECT name FROM users WHERE unsettled_since IS NOT NULL").await, ["u"]);
+            assert_eq!(run(&good, &index, &all).await.tally.deleted, 700);
+        });
+    }
+}
+
+#[test]
+fn law_07_without_a_marker_each_user_proves_the_storage() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    for user in [1, 2] {
+        (0..4).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
+    }
+    let none = |args: &[&str]| playground.rebuild(&[args, &["--identity", "none"]].concat());
+    none(&["--mode", "sync"]).ends(0);
+    assert_eq!((bound(&playground), marker_id(&playground)), (None, None));
+    (0..3).for_each(|n| playground.remove(&format!("1/f{n}")));
+    (0..2).for_each(|n| playground.remove(&format!("2/f{n}")));
+    playground.write("1/new", "x");
+    let dry = none(&["--mode", "full", "--dry-run"]).ends(3).result();
+    let real = none(&["--mode", "full", "--force"]).ends(3).result();
+    for key in ["orphaned_in_db", "records_deleted", "records_skipped", "records_created", "refusal"] {
+        assert_eq!(dry[key], real[key], "{key}");
+    }
+    assert_eq!((&real["records_deleted"], &real["records_created"]), (&json!(2), &json!(1)));
+    assert_eq!(real["refusal"]["code"], "identity_unproven");
+    assert!(real["refusal"]["message"].as_str().unwrap().contains("of user 1 it is 1 of 4"), "{real}");
+    assert_eq!(playground.paths(), ["1/f0", "1/f1", "1/f2", "1/f3", "1/new", "2/f2", "2/f3"]);
+    assert_eq!((bound(&playground), marker_id(&playground)), (None, None));
+
+    // The same by the environment and by a file; a flag beats both.
+    std::fs::write(playground.path("c.toml"), "identity = 'none'\n").unwrap();
+    none(&["--config", "c.toml"]).ends(1);
+    playground.rebuild(&["--config", "c.toml", "--mode", "clean", "--force"]).ends(3);
+    let by_environment = |args: &[&str]| -> Ran {
+        let mut command = playground.command();
+        command.env("STORAGE_IDENTITY", "none").args(["rebuild", "--mode", "clean", "--force"]).args(args);
+        command.output().unwrap().into()
+    };
+    assert!(by_environment(&[]).ends(3).err.contains("without a marker"));
+    assert!(by_environment(&["--identity", "marker"]).ends(0).err.is_empty());
+    assert!(marker_id(&playground).is_some());
+    playground.rebuild(&["--identity", "both"]).ends(2);
+}
+
+/// A run with an S3 server, as the binary is told of it.
+fn on_s3(playground: &Playground, server: &S3Server, args: &[&str]) -> Ran {
+    let mut command = playground.command();
+    command.env("STORAGE_URL", "s3://bucket").envs(server.env()).args(args);
+    command.output().unwrap().into()
+}
+
+#[test]
+fn law_07_a_marker_that_cannot_be_read_is_4() {
+    let playground = Playground::with_user();
+    let server = S3Server::start();
+    server.put("1/a", b"x");
+    let rebuild = |args: &[&str]| on_s3(&playground, &server, &[&["rebuild", "--format", "json"], args].concat());
+    rebuild(&["--mode", "sync"]).ends(0);
+    let (before, lists) = (playground.dump(), server.faults().lists);
+    server.faults().refuse_gets = true;
+    for args in EVERY_RUN {
+        let ran = rebuild(args).ends(4);
+        assert_eq!((&ran.json()["status"], ran.err.lines().count()), (&json!("FAILED"), 1), "{ran:?}");
+        let error = &ran.result()["errors"][0];
+        assert_eq!(error["code"], "storage_refused");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(MARKER) && message.contains("identity = \"none\""), "{message}");
+    }
+    assert_eq!((playground.dump(), server.faults().lists), (before, lists), "nothing was listed");
+    rebuild(&["--identity", "none"]).ends(0);
+    on_s3(&playground, &server, &["storage", "status"]).ends(4);
+    on_s3(&playground, &server, &["storage", "bind", "--force"]).ends(4);
+
+    // What hides a marker on a disk is no word on it either.
+    let playground = synced(2);
+    std::fs::rename(playground.path("files/.storm-index"), playground.path("away")).unwrap();
+    std::os::unix::fs::symlink("/no/such/place", playground.path("files/.storm-index")).unwrap();
+    let ran = playground.rebuild(&["--mode", "full", "--force"]).ends(4);
+    assert_eq!(ran.json()["status"], "FAILED", "{ran:?}");
+}
+
+#[test]
+fn law_07_a_storage_that_takes_no_marker_loses_no_record() {
+    let playground = Playground::with_user();
+    let server = S3Server::start();
+    (0..4).for_each(|n| server.put(&format!("1/f{n}"), b"x"));
+    server.faults().refuse_puts = true;
+    let rebuild = |args: &[&str]| on_s3(&playground, &server, &[&["rebuild", "--format", "json"], args].concat());
+    let ran = rebuild(&["--mode", "sync"]).ends(0);
+    assert_eq!((&ran.result()["records_created"], bound(&playground)), (&json!(4), None));
+    assert!(ran.err.contains("WARN") && ran.err.contains("takes no marker"), "{ran:?}");
+    server.remove("1/f0");
+    server.put("1/new", b"x");
+    let result = rebuild(&["--mode", "full", "--force"]).ends(3).result();
+    assert_eq!((&result["records_created"], &result["records_deleted"]), (&json!(1), &json!(0)), "additions go on");
+    assert_eq!(result["refusal"]["code"], "storage_unbound");
+    for word in ["access denied", "bind --print", "identity = \"none\""] {
+        assert!(result["refusal"]["message"].as_str().unwrap().contains(word), "{result}");
+    }
+    on_s3(&playground, &server, &["storage", "bind", "--force"]).ends(4).complains(&["access denied", "bind --print"]);
+    // Its owner uploads what is printed.
+    let printed = on_s3(&playground, &server, &["storage", "bind", "--print"]).ends(0);
+    assert!(printed.err.contains(MARKER) && bound(&playground).is_none(), "{printed:?}");
+    server.put(MARKER, printed.out.as_bytes());
+    assert_eq!(rebuild(&["--mode", "full", "--force"]).ends(0).result()["records_deleted"], 1);
+    assert_eq!(bound(&playground).as_deref(), printed.json()["storage_id"].as_str());
+
+    // The same where a disk has something else in the marker's place.
+    let playground = Playground::with_user();
+    (0..2).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+    playground.write(".storm-index", "a file");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.remove("1/f0");
+    assert_eq!(
+        playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result()["refusal"]["code"],
+        "storage_unbound"
+    );
+    assert_eq!(std::fs::read_to_string(playground.path("files/.storm-index")).unwrap(), "a file");
+}
+
+/// What is really there counts, whatever a server makes of conditions.
+#[test]
+fn law_07_the_marker_that_is_there_is_taken() {
+    let theirs = Uuid::now_v7();
+    for (ignored, unknown, takes_theirs) in [(false, false, true), (true, false, false), (false, true, false)] {
+        let backend = Backend::new(Kind::S3);
+        let Backend::S3(server) = &backend else { unreachable!() };
+        let database = TestDatabase::fresh();
+        {
+            let mut faults = server.faults();
+            (faults.ignore_conditions, faults.no_conditions) = (ignored, unknown);
+            if !unknown {
+                faults.faster = Some(marker_document(theirs, Timestamp::from_micros(0)).into_bytes());
+            }
+        }
+        block_on(async {
+            let index = index_in(&database).await;
+            assert_eq!(code(&run(&backend.storage(), &index, &Request::new(Mode::Sync)).await), None);
+            let id = index.binding().await.unwrap().unwrap();
+            assert_eq!(backend.storage().marker().read().await, MarkerState::Found(id));
+            assert_eq!(id == theirs, takes_theirs, "{ignored} {unknown}");
+        });
+        assert!(server.get(MARKER).is_some());
+    }
+}
+
+#[test]
+fn law_07_status_tells_and_bind_mends() {
+    let playground = Playground::with_user();
+    let status = |exit| -> Value {
+        let ran = playground.run(&["storage", "status", "--format", "json"]).ends(exit);
+        assert_eq!(ran.err.lines().count(), usize::from(exit != 0), "{ran:?}");
+        ran.json()
+    };
+    let blank =
+        json!({"marker": "absent", "storage_id": null, "bound_to": null, "run": "go", "code": null, "message": null});
+    assert_eq!(status(0), blank);
+    let would = playground.run(&["storage", "bind"]).ends(2);
+    assert_eq!(would.out, "");
+    would.complains(&["to no storage", "has no marker", MARKER, "a new id", "nothing was changed", "--force"]);
+    assert_eq!((status(0), marker_id(&playground)), (blank, None));
+    playground.write("1/a", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let id = bound(&playground).unwrap();
+    let good = status(0);
+    assert_eq!((&good["marker"], &good["storage_id"], &good["bound_to"]), (&json!("found"), &json!(id), &json!(id)));
+    assert!(playground.run(&["storage", "status"]).ends(0).out.contains("would go"));
+    playground.run(&["storage", "bind"]).ends(2).complains(&[&id, "already"]);
+    let unchecked = playground.run(&["storage", "status", "--identity", "none", "--format", "json"]).ends(0).json();
+    assert_eq!(unchecked["marker"], "unchecked");
+
+    // The right storage has lost its marker, or it is damaged: it gets the same id again.
+    for damage in [None, Some("{")] {
+        std::fs::remove_file(playground.path("files").join(MARKER)).unwrap();
+        if let Some(damage) = damage {
+            playground.write(MARKER, damage);
+        }
+        let refused = status(3);
+        assert_eq!((&refused["run"], &refused["code"]), (&json!("refused"), &json!("wrong_storage")));
+        playground.run(&["storage", "bind"]).ends(2).complains(&[&id, "the same id"]);
+        assert_eq!(marker_id(&playground), None);
+        playground.run(&["storage", "bind", "--force"]).ends(0);
+        assert_eq!((marker_id(&playground), bound(&playground)), (Some(id.clone()), Some(id.clone())));
+    }
+    // On another storage the index is bound to that one's id, and its marker stays as it is.
+    let other = Uuid::now_v7();
+    let document = marker_document(other, Timestamp::from_micros(0));
+    playground.write(MARKER, &document);
+    assert_eq!(status(3)["storage_id"], json!(other.to_string()));
+    let other_id = other.to_string();
+    playground.run(&["storage", "bind"]).ends(2).complains(&[&id, &other_id]);
+    playground.rebuild(&[]).ends(3);
+    let printed = playground.run(&["storage", "bind", "--print"]).ends(0);
+    assert_eq!(printed.json()["storage_id"], json!(id), "what the index is bound to");
+    playground.run(&["storage", "bind", "--force"]).ends(0);
+    assert_eq!(bound(&playground), Some(other_id));
+    assert_eq!(std::fs::read_to_string(playground.path("files").join(MARKER)).unwrap(), document);
+    playground.rebuild(&[]).ends(0);
+
+    // What is no id is told, and mended.
+    playground.sql("UPDATE storage_binding SET storage_id = 'nonsense'");
+    let ran = playground.rebuild(&["--mode", "sync"]).ends(4);
+    assert!(ran.err.contains("nonsense") && ran.err.contains("bind --force"), "{ran:?}");
+    playground.run(&["storage", "bind", "--force"]).ends(0);
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    // Too few records: bind is how an owner says that it is right all the same.
+    unbind(&playground);
+    playground.remove("1/a");
+    assert_eq!(status(3)["code"], "storage_unbound");
+    playground.run(&["storage", "bind", "--force"]).ends(0);
+    assert_eq!(playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result()["records_deleted"], 1);
+    playground.run(&["storage", "bind", "--force", "--print"]).ends(2);
+    playground.run(&["storage", "status", "--storage", "/no/such/place"]).ends(4);
+}
