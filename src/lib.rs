@@ -15,7 +15,7 @@
 //! # The rooms
 //!
 //! - [`model`]: the plain words that everyone speaks; no I/O.
-//! - [`storage`]: the truth, read-only by construction.
+//! - [`storage`]: the truth, read-only by construction but for its marker.
 //! - [`index`]: the rebuildable tables; the only room that speaks SQL.
 //! - [`reconcile`]: the engine; `storage` and `index` meet only here.
 //! - `cli`, `config` (feature `cli`): the command line.

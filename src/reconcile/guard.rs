@@ -163,7 +163,8 @@ pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>, standing:
 /// Withholds what would be deleted on a storage that cannot be known again.
 fn unmarked(why: &str, waiting: u64) -> Refusal {
     let message = format!(
-        "{waiting} deletions were withheld, because the index is bound to no storage and this one takes no marker: {why}. Have its owner upload what `storm-index storage bind --print` prints, or set identity = \"none\" (--identity none)"
+        "{waiting} deletions were withheld, because the index is bound to no storage and this one takes no marker: {why}. Have \
+         its owner upload what `storm-index storage bind --print` prints, or set identity = \"none\" (--identity none)"
     );
     Refusal { code: RefusalCode::StorageUnbound, message }
 }

@@ -44,7 +44,7 @@ pub enum MarkerError {
 
 /// Returns the content of a marker: what the owner of a storage uploads where storm-index may not write.
 pub fn marker_document(id: Uuid, now: Timestamp) -> String {
-    let about = "Do not delete: by this file storm-index knows this storage again, and without it deletes no record.";
+    let about = "Do not delete this file: it names this storage for storm-index, whose runs are refused without it.";
     let document = json!({ "storage_id": id.to_string(), "created_at": now.to_text(), "about": about });
     format!("{document:#}\n")
 }
