@@ -11,6 +11,7 @@ mod m20261123_000004_users_unsettled_since;
 mod m20261123_000005_lease;
 mod m20261123_000006_tasks;
 mod m20261123_000007_users_with_records_stay;
+mod m20261123_000008_journal;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000005_lease::Migration),
             Box::new(m20261123_000006_tasks::Migration),
             Box::new(m20261123_000007_users_with_records_stay::Migration),
+            Box::new(m20261123_000008_journal::Migration),
         ]
     }
 }

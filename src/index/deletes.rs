@@ -11,6 +11,7 @@ use sea_orm::ConnectionTrait;
 
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
+use super::journal;
 use super::retry::{Patience, unconfirmed};
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
@@ -71,6 +72,7 @@ impl Writer {
             })
             .collect();
         let doomed = json(candidates.iter().zip(&fates).filter(|(_, f)| **f == Fate::Deleted).map(|(c, _)| c.id));
+        journal::deletions(&transaction, self.task(), &doomed).await.map_err(IndexError::Write)?;
         for statement in [
             format!("DELETE FROM share_links WHERE stored_file_id IN {}", words.ids),
             format!("DELETE FROM stored_files WHERE id IN {}", words.ids),
@@ -85,7 +87,8 @@ impl Writer {
     }
 }
 
-async fn versions_now(
+/// Returns whose the records `ids` (a JSON array) are and their versions, and locks them.
+pub(super) async fn versions_now(
     db: &impl ConnectionTrait,
     ids: &str,
 ) -> Result<HashMap<RecordId, (UserId, Vec<u8>)>, IndexError> {

@@ -21,15 +21,29 @@ impl Patience {
     ///
     /// Only for what has certainly not happened: a commit that was not confirmed is another error.
     pub(super) async fn again(&mut self, error: &IndexError) -> bool {
+        self.again_if(error, is_transient).await
+    }
+
+    /// As [`Patience::again`], also for what looks first whether a place is free, and then found it taken.
+    pub(super) async fn again_or_taken(&mut self, error: &IndexError) -> bool {
+        self.again_if(error, |cause| is_transient(cause) || is_duplicate(cause)).await
+    }
+
+    async fn again_if(&mut self, error: &IndexError, is_worth_it: impl Fn(&DbErr) -> bool) -> bool {
         self.tried += 1;
         let (IndexError::Read(cause) | IndexError::Write(cause)) = error else { return false };
-        if self.tried >= TRIES || !is_transient(cause) {
+        if self.tried >= TRIES || !is_worth_it(cause) {
             return false;
         }
         tracing::warn!(%error, tried = self.tried, "the database is asked again");
         tokio::time::sleep(Duration::from_millis(50 << self.tried)).await;
         true
     }
+}
+
+/// Tells whether somebody else has taken a place in the very moment between the look at it and the write.
+pub(super) fn is_duplicate(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }
 
 /// Says what the end of a transaction came to: whether a commit that broke off has happened nobody knows.

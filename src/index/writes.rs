@@ -9,8 +9,9 @@ use sea_orm::{
 
 use super::connect::Index;
 use super::dialect::Dialect;
-use super::dialect::copy::Bulk;
+use super::dialect::copy::{Bulk, Refreshing};
 use super::error::IndexError;
+use super::journal;
 use super::lease;
 use super::retry::{Patience, unconfirmed};
 use crate::clock;
@@ -109,10 +110,11 @@ impl Writer {
     async fn write_once(&self, creates: &[NewRecord], updates: &[Refresh]) -> Result<Written, IndexError> {
         let now = clock::now();
         let dialect = Dialect::of(&self.db);
-        let refresh = refresh_statement(dialect);
+        let (journal, update) = (journal::of_refreshes(dialect, &fresh_rows(dialect)), refresh_statement(dialect));
         if dialect == Dialect::Postgres {
             let rows = refresh_rows(updates);
-            let refresh = (!updates.is_empty()).then_some((refresh.as_str(), rows.as_str()));
+            let refreshing = Refreshing { journal: &journal, update: &update, rows: &rows };
+            let refresh = (!updates.is_empty()).then_some(refreshing);
             return Bulk { creates, refresh, now, task: self.task.as_deref() }.write(&self.db).await;
         }
         let now = now.to_text();
@@ -139,15 +141,20 @@ impl Writer {
                 transaction.execute_raw(dialect.sql(INSERT, values)).await.map_err(IndexError::Write)?.rows_affected();
         }
         if !updates.is_empty() {
-            let values = [now.as_str().into(), refresh_rows(updates).into()];
-            written.updated = transaction
-                .execute_raw(dialect.sql(&refresh, values))
-                .await
-                .map_err(IndexError::Write)?
-                .rows_affected();
+            let rows = refresh_rows(updates);
+            let values = [self.task.clone().into(), now.as_str().into(), rows.as_str().into()];
+            transaction.execute_raw(dialect.sql(&journal, values)).await.map_err(IndexError::Write)?;
+            let values = [now.as_str().into(), rows.into()];
+            let updated = transaction.execute_raw(dialect.sql(&update, values)).await.map_err(IndexError::Write)?;
+            written.updated = updated.rows_affected();
         }
         transaction.commit().await.map_err(unconfirmed)?;
         Ok(written)
+    }
+
+    /// Returns the run that it writes for, if it writes for one.
+    pub(super) fn task(&self) -> Option<&str> {
+        self.task.as_deref()
     }
 
     /// Begins a transaction that has the write lock from its start: one that took it later could fail half-way.
@@ -165,16 +172,24 @@ impl Writer {
     }
 }
 
+/// The rows of a refresh; its values are the moment and the rows.
+fn fresh_rows(dialect: Dialect) -> String {
+    format!(
+        "(SELECT CAST(value->>0 AS bigint) AS new_id, value->>1 AS version, CAST(value->>2 AS bigint) AS size, \
+         value->>3 AS content_type, value->>4 AS etag, {} AS last_modified, {} AS updated_at FROM {}) AS new",
+        dialect.time("value->>5"),
+        dialect.time("?"),
+        dialect.words().rows,
+    )
+}
+
 /// Brings records up to date, if they still are what they were.
 fn refresh_statement(dialect: Dialect) -> String {
     format!(
         "UPDATE stored_files SET size = new.size, content_type = new.content_type, etag = new.etag, \
-         last_modified = new.last_modified, updated_at = ? \
-         FROM (SELECT CAST(value->>0 AS bigint) AS new_id, value->>1 AS version, CAST(value->>2 AS bigint) AS size, \
-               value->>3 AS content_type, value->>4 AS etag, {} AS last_modified FROM {}) AS new \
+         last_modified = new.last_modified, updated_at = new.updated_at FROM {} \
          WHERE stored_files.id = new.new_id AND {} = new.version",
-        dialect.time("value->>5"),
-        dialect.words().rows,
+        fresh_rows(dialect),
         dialect.version()
     )
 }

@@ -7,6 +7,7 @@ mod support;
 mod bad_entries;
 mod bad_input;
 mod cli;
+mod journal;
 mod laws;
 mod layers;
 mod lease;

@@ -10,7 +10,7 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use super::{numbered, postgres};
 use crate::index::error::IndexError;
 use crate::index::lease::HELD;
-use crate::index::retry::unconfirmed;
+use crate::index::retry::{is_duplicate, unconfirmed};
 use crate::index::writes::{NewRecord, Written};
 use crate::model::{Timestamp, UserId, name_of, parent_of};
 
@@ -27,12 +27,23 @@ const STAGING: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS storm_index_new (use
 pub(crate) struct Bulk<'b> {
     /// Records to be made.
     pub(crate) creates: &'b [NewRecord],
-    /// A statement that brings records up to date, and its rows; its values are the moment and the rows.
-    pub(crate) refresh: Option<(&'b str, &'b str)>,
+    /// Records to be brought up to date.
+    pub(crate) refresh: Option<Refreshing<'b>>,
     /// The moment that is written down.
     pub(crate) now: Timestamp,
     /// The run under whose lease it is written.
     pub(crate) task: Option<&'b str>,
+}
+
+/// The statements that bring records up to date.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refreshing<'b> {
+    /// Writes the journal; its values are the task, the moment and the rows.
+    pub(crate) journal: &'b str,
+    /// Brings the records up to date; its values are the moment and the rows.
+    pub(crate) update: &'b str,
+    /// The rows.
+    pub(crate) rows: &'b str,
 }
 
 impl Bulk<'_> {
@@ -85,10 +96,12 @@ impl Bulk<'_> {
                 written.created = made.rows_affected();
             }
         }
-        if let Some((statement, rows)) = self.refresh {
-            let statement = sqlx::query(AssertSqlSafe(numbered(statement)));
-            let done = statement.bind(self.now.to_utc()).bind(rows).execute(&mut *transaction).await.map_err(failed)?;
-            written.updated = done.rows_affected();
+        if let Some(Refreshing { journal, update, rows }) = self.refresh {
+            let now = self.now.to_text();
+            let journal = sqlx::query(AssertSqlSafe(numbered(journal))).bind(self.task).bind(&now).bind(rows);
+            journal.execute(&mut *transaction).await.map_err(failed)?;
+            let update = sqlx::query(AssertSqlSafe(numbered(update))).bind(&now).bind(rows);
+            written.updated = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected();
         }
         transaction.commit().await.map_err(|e| unconfirmed(DbErr::Exec(RuntimeErr::SqlxError(e.into()))))?;
         Ok(written)
@@ -107,10 +120,6 @@ async fn keep_users(connection: &mut PgConnection, creates: &[NewRecord]) -> Res
 
 fn failed(error: sqlx::Error) -> IndexError {
     IndexError::Write(DbErr::Exec(RuntimeErr::SqlxError(error.into())))
-}
-
-fn is_duplicate(error: &DbErr) -> bool {
-    matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }
 
 /// Writes rows as COPY reads them: <https://www.postgresql.org/docs/15/sql-copy.html>, "Binary Format".

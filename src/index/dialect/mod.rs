@@ -36,6 +36,10 @@ pub(super) struct Words {
     pub(super) seconds: &'static str,
     /// The tables of the database.
     pub(super) tables: &'static str,
+    /// What stands before the names and values of a JSON object.
+    pub(super) object: &'static str,
+    /// What stands before and behind what is gathered into the text of a JSON array.
+    pub(super) array: (&'static str, &'static str),
     /// The encoding of text, and what it has to be.
     pub(super) encoding: (&'static str, &'static str),
     /// The collation of `stored_files.path`; empty where it can only be the right one.
@@ -68,6 +72,8 @@ static SQLITE: Words = Words {
     bytewise: "",
     seconds: "unixepoch('now', 'subsec')",
     tables: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    object: "json_object",
+    array: ("json_group_array(", ")"),
     encoding: ("PRAGMA encoding", "UTF-8"),
     collation: "",
     next_user_id: "SELECT max(ifnull((SELECT max(id) FROM users), 0), \
@@ -87,6 +93,8 @@ static POSTGRES: Words = Words {
     bytewise: " COLLATE \"C\"",
     seconds: "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
     tables: "SELECT CAST(tablename AS text) FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
+    object: "json_build_object",
+    array: ("CAST(json_agg(", ") AS text)"),
     encoding: (
         "SELECT CAST(pg_encoding_to_char(encoding) AS text) FROM pg_catalog.pg_database WHERE datname = current_database()",
         "UTF8",
@@ -152,6 +160,15 @@ impl Dialect {
         match self {
             Self::Sqlite => text.to_owned(),
             Self::Postgres => format!("CAST({text} AS timestamptz)"),
+        }
+    }
+
+    /// Makes a column into what JSON can hold.
+    pub(super) fn jsonable(self, column: &str) -> String {
+        match self {
+            // Whatever a column was made for, a BLOB may stand in it.
+            Self::Sqlite => format!("CASE typeof({column}) WHEN 'blob' THEN CAST({column} AS TEXT) ELSE {column} END"),
+            Self::Postgres => column.to_owned(),
         }
     }
 
