@@ -65,6 +65,8 @@ pub(super) enum Command {
     /// Make, list or revoke share links
     #[command(subcommand)]
     Share(ShareCommand),
+    /// Undo what a run did to the index: records and links come back with their ids
+    Restore(RestoreArgs),
     /// List runs, or show one
     #[command(subcommand)]
     Task(TaskCommand),
@@ -113,9 +115,25 @@ pub(super) struct RebuildArgs {
     /// Keep orphans whose record is younger, e.g. 2h or 7d
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(super) min_age: Duration,
+    /// After a writing run that ended well, forget what is older in the journal, e.g. 30d [default: nothing]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) journal_keep: Option<Duration>,
     /// Write every finding into this file, one JSON object a line
     #[arg(long, value_name = "FILE.ndjson")]
     pub(super) report: Option<PathBuf>,
+    /// How the result on stdout looks
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Parser)]
+pub(super) struct RestoreArgs {
+    /// The task whose changes are undone; see `task list`
+    #[arg(value_name = "TASK")]
+    pub(super) task: String,
+    /// Count and report what would be undone, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// How the result on stdout looks
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,

@@ -75,6 +75,7 @@ pub(super) async fn run(args: &DemoArgs, loudness: Loudness) -> Result<Exit, Fai
         adopt: false,
         max_delete: None,
         min_age: std::time::Duration::ZERO,
+        journal_keep: None,
         report: None,
         format: Format::Text,
     };

@@ -10,6 +10,7 @@ mod output;
 mod progress;
 mod rebuild;
 mod report_file;
+mod restore;
 mod share;
 mod task;
 mod text;
@@ -80,6 +81,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::Demo(args) => demo::run(&args, loudness).await,
             Command::User(command) => user::run(command, &config).await,
             Command::Share(command) => share::run(command, &config).await,
+            Command::Restore(args) => restore::run(args, &config).await,
             Command::Task(command) => task::run(command, &config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Completions { shell } => generate::completions(shell),

@@ -1,11 +1,13 @@
 //! A request -> a run: everything that can be wrong with it is found before the first write.
 
+use std::time::Duration;
+
 use super::adoption::Adoption;
 use super::apply::{IndexSink, Preview, Sink, WriteBatch};
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
 use super::queue::DeletionQueue;
-use super::report::{Observer, Report};
+use super::report::{Observer, Report, Status};
 use super::request::{Policy, Request};
 use super::run::Run;
 use super::scopes::Scopes;
@@ -21,18 +23,26 @@ pub struct Reconciler {
     storage: StorageReader,
     index: Index,
     lease_terms: LeaseTerms,
+    journal_keep: Option<Duration>,
 }
 
 impl Reconciler {
     /// Takes the two that are to agree. The storage is only ever read.
     pub fn new(storage: &Storage, index: &Index) -> Self {
-        Self { storage: storage.reader(), index: index.clone(), lease_terms: LeaseTerms::default() }
+        Self { storage: storage.reader(), index: index.clone(), lease_terms: LeaseTerms::default(), journal_keep: None }
     }
 
     /// Sets how long the lease of a writing run lives without a sign of it.
     #[must_use]
     pub fn with_lease_terms(mut self, terms: LeaseTerms) -> Self {
         self.lease_terms = terms;
+        self
+    }
+
+    /// Sets how much of the journal is kept when a writing run has ended well; without it, all of it is.
+    #[must_use]
+    pub fn with_journal_keep(mut self, keep: Option<Duration>) -> Self {
+        self.journal_keep = keep;
         self
     }
 
@@ -68,6 +78,12 @@ impl Reconciler {
             {
                 // What the run did is done; its row is ended by whoever takes the lease next.
                 tracing::warn!(%error, "how the run ended could not be written down");
+            }
+            if let Some(keep) = self.journal_keep
+                && ended.as_ref().is_ok_and(|report| report.status == Status::Successful)
+                && let Err(error) = lease.writer().trim_journal(keep).await
+            {
+                tracing::warn!(%error, "the journal could not be trimmed; the next run does it");
             }
             lease.release().await;
         }

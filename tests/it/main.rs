@@ -16,4 +16,5 @@ mod listing;
 mod postgres;
 mod races;
 mod readme;
+mod restore;
 mod worlds;
