@@ -71,6 +71,8 @@ pub(super) enum Command {
     /// Show whether this is the storage that the index is about, or bind the two
     #[command(subcommand)]
     Storage(StorageCommand),
+    /// Undo what a run did to the index: records and links come back with their ids
+    Restore(RestoreArgs),
     /// List runs, or show one
     #[command(subcommand)]
     Task(TaskCommand),
@@ -128,9 +130,25 @@ pub(super) struct RebuildArgs {
     /// Do not look for renamed files: they are missing and orphaned like any others
     #[arg(long)]
     pub(super) no_moves: bool,
+    /// After a writing run that ended well, forget what is older in the journal, e.g. 30d [default: nothing]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) journal_keep: Option<Duration>,
     /// Write every finding into this file, one JSON object a line
     #[arg(long, value_name = "FILE.ndjson")]
     pub(super) report: Option<PathBuf>,
+    /// How the result on stdout looks
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Parser)]
+pub(super) struct RestoreArgs {
+    /// The task whose changes are undone; see `task list`
+    #[arg(value_name = "TASK")]
+    pub(super) task: String,
+    /// Count and report what would be undone, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// How the result on stdout looks
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,

@@ -78,6 +78,7 @@ pub(super) async fn run(args: &DemoArgs, loudness: Loudness) -> Result<Exit, Fai
         exclude: Vec::new(),
         exclude_noise: false,
         no_moves: false,
+        journal_keep: None,
         report: None,
         format: Format::Text,
     };

@@ -10,6 +10,7 @@ mod output;
 mod progress;
 mod rebuild;
 mod report_file;
+mod restore;
 mod share;
 mod storage;
 mod task;
@@ -83,6 +84,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::User(command) => user::run(command, &config).await,
             Command::Share(command) => share::run(command, &config).await,
             Command::Storage(command) => storage::run(command, &config).await,
+            Command::Restore(args) => restore::run(args, &config).await,
             Command::Task(command) => task::run(command, &config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Completions { shell } => generate::completions(shell),

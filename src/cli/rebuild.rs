@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::args::{Format, RebuildArgs};
 use super::exit::{Exit, Failure};
@@ -40,7 +41,7 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
     }
     let url = config.storage()?;
     let mut screen = Screen::new(&args, loudness);
-    let report = match reconcile(url, config, &request, &mut screen).await {
+    let report = match reconcile(url, config, &request, args.journal_keep, &mut screen).await {
         Ok(report) => report?,
         Err(error) if error.kind() != ErrorKind::Failed => return Err(error.into()),
         Err(error) => {
@@ -56,6 +57,7 @@ async fn reconcile(
     url: &str,
     config: &Config,
     request: &Request,
+    journal_keep: Option<Duration>,
     screen: &mut Screen,
 ) -> Result<Result<Report, Failure>, Error> {
     let storage = storage::open(url).map_err(Error::from);
@@ -75,7 +77,8 @@ async fn reconcile(
     }
     tracing::info!(mode = %request.mode, dry_run = request.dry_run, "run begins");
     let storage = storage.without_files(index.files());
-    let report = Reconciler::new(&storage, &index).with_identity(config.identity).run(request, screen).await;
+    let reconciler = super::reconciler(&storage, &index, config).with_journal_keep(journal_keep);
+    let report = reconciler.run(request, screen).await;
     index.close().await;
     report.map(Ok)
 }

@@ -35,7 +35,8 @@ fn row(task: Task) -> Vec<String> {
     let request: serde_json::Value =
         task.request.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let dry = if request["dry_run"] == true { " (dry run)" } else { "" };
-    let mode = format!("{}{dry}", request["mode"].as_str().unwrap_or("?"));
+    let undoes = request["restore"].is_string().then_some("restore");
+    let mode = format!("{}{dry}", request["mode"].as_str().or(undoes).unwrap_or("?"));
     let time = |time: Option<String>| time.unwrap_or_else(|| "-".to_owned());
     vec![task.id, task.status, mode, time(task.started_at), time(task.finished_at)]
 }

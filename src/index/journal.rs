@@ -3,10 +3,19 @@
 //!
 //! One statement a batch, and on PostgreSQL the same one that locks the records: nothing comes between.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait, DbErr};
 
 use super::dialect::{Dialect, sql};
+use super::error::IndexError;
+use super::retry::unconfirmed;
+use super::writes::{Writer, unix_seconds};
 use crate::clock;
+use crate::model::Timestamp;
+
+/// How many lines are forgotten at a time.
+const TRIMMED: u32 = 10_000;
 
 /// The columns of a record that an image has; name and parent follow from the path.
 const IMAGE: [&str; 9] =
@@ -95,4 +104,32 @@ pub(super) async fn deletions(db: &impl ConnectionTrait, task: Option<&str>, ids
     );
     let values = [task.map(str::to_owned).into(), clock::now().to_text().into(), ids.into()];
     db.execute_raw(sql(db, &insert, values)).await.map(drop)
+}
+
+impl Writer {
+    /// Forgets the beginning of the journal, as far as it is older than `keep`.
+    ///
+    /// # Errors
+    /// When the database does; what was forgotten by then is.
+    pub async fn trim_journal(&self, keep: Duration) -> Result<u64, IndexError> {
+        let micros = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+        let until = Timestamp::from_micros(clock::now().micros().saturating_sub(micros));
+        let mut forgotten = 0;
+        loop {
+            let transaction = self.begin().await?;
+            let dialect = Dialect::of(&transaction);
+            let delete = format!(
+                "DELETE FROM journal WHERE id IN (SELECT id FROM (SELECT id, created_at FROM journal ORDER BY id LIMIT \
+                 {TRIMMED}) AS oldest WHERE {})",
+                dialect.earlier("created_at")
+            );
+            let deleted = transaction.execute_raw(dialect.sql(&delete, [unix_seconds(until).into()])).await;
+            let deleted = deleted.map_err(IndexError::Write)?.rows_affected();
+            transaction.commit().await.map_err(unconfirmed)?;
+            forgotten += deleted;
+            if deleted < u64::from(TRIMMED) {
+                return Ok(forgotten);
+            }
+        }
+    }
 }

@@ -71,7 +71,7 @@ impl Writer {
         let transaction = self.begin().await?;
         let dialect = Dialect::of(&transaction);
         let now = versions_now(&transaction, &json(moves.iter().map(|m| m.id))).await?;
-        let holders = holders(&transaction, moves.iter().map(|m| (m.user, m.path()))).await?;
+        let holders = holders(&transaction, moves.iter().map(|m| (m.user, m.path())), dialect.words().lock).await?;
         let steps: Vec<Step> = moves
             .iter()
             .zip(&holders)
@@ -119,10 +119,11 @@ fn new_rows(dialect: Dialect) -> String {
     )
 }
 
-/// Returns, for each of `places`, the record that is there, and locks it.
+/// Returns, for each of `places`, the record that is there, and keeps it as it is by `lock`.
 pub(super) async fn holders<'p>(
     db: &impl ConnectionTrait,
     places: impl Iterator<Item = (UserId, &'p str)>,
+    lock: &str,
 ) -> Result<Vec<Option<RecordId>>, IndexError> {
     let words = Dialect::of(db).words();
     let mut count = 0;
@@ -134,7 +135,7 @@ pub(super) async fn holders<'p>(
         "SELECT place.at, stored_files.id FROM (SELECT CAST(value->>0 AS bigint) AS at, CAST(value->>1 AS bigint) AS user_id, \
          value->>2 AS path FROM {}) AS place JOIN stored_files \
          ON stored_files.user_id = place.user_id AND stored_files.path = place.path ORDER BY stored_files.id{}",
-        words.rows, words.lock
+        words.rows, lock
     );
     let rows = db.query_all_raw(sql(db, &query, [rows.into()])).await.map_err(IndexError::Write)?;
     let mut holders = vec![None; count];

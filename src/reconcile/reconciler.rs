@@ -1,11 +1,13 @@
 //! A request -> a run: everything that can be wrong with it is found before the first write.
 
+use std::time::Duration;
+
 use super::adoption::Adoption;
 use super::apply::{IndexSink, Preview, Sink, WriteBatch};
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
 use super::looks::Looks;
-use super::report::{Observer, Report};
+use super::report::{Observer, Report, Status};
 use super::request::{Mode, Policy, Request};
 use super::run::Run;
 use super::scopes::Scopes;
@@ -28,6 +30,7 @@ pub struct Reconciler {
     pub(super) index: Index,
     pub(super) identity: Identity,
     lease_terms: LeaseTerms,
+    journal_keep: Option<Duration>,
 }
 
 impl Reconciler {
@@ -39,6 +42,7 @@ impl Reconciler {
             index: index.clone(),
             identity: Identity::default(),
             lease_terms: LeaseTerms::default(),
+            journal_keep: None,
         }
     }
 
@@ -53,6 +57,13 @@ impl Reconciler {
     #[must_use]
     pub fn with_lease_terms(mut self, terms: LeaseTerms) -> Self {
         self.lease_terms = terms;
+        self
+    }
+
+    /// Sets how much of the journal is kept when a writing run has ended well; without it, all of it is.
+    #[must_use]
+    pub fn with_journal_keep(mut self, keep: Option<Duration>) -> Self {
+        self.journal_keep = keep;
         self
     }
 
@@ -88,6 +99,12 @@ impl Reconciler {
             {
                 // What the run did is done; its row is ended by whoever takes the lease next.
                 tracing::warn!(%error, "how the run ended could not be written down");
+            }
+            if let Some(keep) = self.journal_keep
+                && ended.as_ref().is_ok_and(|report| report.status == Status::Successful)
+                && let Err(error) = lease.writer().trim_journal(keep).await
+            {
+                tracing::warn!(%error, "the journal could not be trimmed; the next run does it");
             }
             lease.release().await;
         }

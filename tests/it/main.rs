@@ -19,4 +19,5 @@ mod moves;
 mod postgres;
 mod races;
 mod readme;
+mod restore;
 mod worlds;

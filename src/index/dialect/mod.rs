@@ -40,6 +40,8 @@ pub(super) struct Words {
     pub(super) object: &'static str,
     /// What stands before and behind what is gathered into the text of a JSON array.
     pub(super) array: (&'static str, &'static str),
+    /// Run before rows are followed from one to the next through their indexes, a step at a time.
+    pub(super) small_steps: &'static str,
     /// The encoding of text, and what it has to be.
     pub(super) encoding: (&'static str, &'static str),
     /// The collation of `stored_files.path`; empty where it can only be the right one.
@@ -74,6 +76,7 @@ static SQLITE: Words = Words {
     tables: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     object: "json_object",
     array: ("json_group_array(", ")"),
+    small_steps: "",
     encoding: ("PRAGMA encoding", "UTF-8"),
     collation: "",
     next_user_id: "SELECT max(ifnull((SELECT max(id) FROM users), 0), \
@@ -95,6 +98,9 @@ static POSTGRES: Words = Words {
     tables: "SELECT CAST(tablename AS text) FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
     object: "json_build_object",
     array: ("CAST(json_agg(", ") AS text)"),
+    // It guesses ten times as many rows at each step, and would rather read whole tables every time.
+    small_steps: "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
+                  set_config('enable_seqscan', 'off', true)",
     encoding: (
         "SELECT CAST(pg_encoding_to_char(encoding) AS text) FROM pg_catalog.pg_database WHERE datname = current_database()",
         "UTF8",
@@ -157,9 +163,31 @@ impl Dialect {
 
     /// Makes a text into a time.
     pub(super) fn time(self, text: &str) -> String {
+        self.cast(text, "timestamptz")
+    }
+
+    /// Makes a text into a value of `kind`; SQLite's columns take what was read from them as it is.
+    pub(super) fn cast(self, text: &str, kind: &str) -> String {
         match self {
             Self::Sqlite => text.to_owned(),
-            Self::Postgres => format!("CAST({text} AS timestamptz)"),
+            Self::Postgres => format!("CAST({text} AS {kind})"),
+        }
+    }
+
+    /// Returns the condition under which a time is earlier; its value is in seconds since 1970.
+    pub(super) fn earlier(self, column: &str) -> String {
+        match self {
+            Self::Sqlite => format!("unixepoch({column}, 'subsec') < ?"),
+            Self::Postgres => format!("{column} < to_timestamp(?)"),
+        }
+    }
+
+    /// Makes a column into what JSON can hold.
+    pub(super) fn jsonable(self, column: &str) -> String {
+        match self {
+            // Whatever a column was made for, a BLOB may stand in it.
+            Self::Sqlite => format!("CASE typeof({column}) WHEN 'blob' THEN CAST({column} AS TEXT) ELSE {column} END"),
+            Self::Postgres => column.to_owned(),
         }
     }
 

@@ -1,0 +1,227 @@
+//! Reading what an undoing has to know: the journal's lines of a task, newest first, and what is there of it now.
+
+use std::collections::{HashMap, HashSet};
+
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+
+use super::links::LinksNow;
+use super::{Case, Image};
+use crate::clock;
+use crate::index::deletes::linked_ids;
+use crate::index::dialect::{Dialect, lossy, run};
+use crate::index::error::IndexError;
+use crate::index::journal;
+use crate::index::moves::holders;
+use crate::index::writes::json;
+use crate::model::{RecordId, UserId};
+
+/// How many records are undone at a time, and what hangs together with them.
+const BATCH: i64 = 1_000;
+
+/// The oldest line of a task about a record: what the record was before.
+const OLDEST: &str = "NOT EXISTS (SELECT 1 FROM journal AS older WHERE older.record_id = line.record_id \
+                      AND older.task_id = line.task_id AND older.id < line.id)";
+
+/// A record as it is now.
+#[derive(Debug, Clone)]
+pub(in crate::index) struct Now {
+    /// What it is; `None` where that cannot be read.
+    pub(in crate::index) image: Option<Image>,
+    /// The same as the database says it.
+    pub(in crate::index) text: String,
+    /// Its links.
+    pub(in crate::index) links: Option<String>,
+}
+
+/// What is read of the database that is undone in.
+#[derive(Debug)]
+pub(in crate::index) struct Gather<'t, C> {
+    db: &'t C,
+    dialect: Dialect,
+    task: &'t str,
+    /// Keeps what is read as it is, where that is to be written.
+    lock: &'static str,
+}
+
+impl<'t, C: ConnectionTrait> Gather<'t, C> {
+    /// Reads in the transaction `db` for the undoing of `task`.
+    pub(in crate::index) async fn new(db: &'t C, task: &'t str, writes: bool) -> Result<Self, IndexError> {
+        let dialect = Dialect::of(db);
+        run(db, dialect.words().small_steps, []).await.map_err(IndexError::Read)?;
+        Ok(Self { db, dialect, task, lock: if writes { dialect.words().lock } else { "" } })
+    }
+
+    /// Returns the next records that the task touched, each at its oldest line: line and record, the newest line first.
+    pub(in crate::index) async fn page(&self, below: i64) -> Result<Vec<(i64, RecordId)>, IndexError> {
+        let query = format!(
+            "SELECT line.id, line.record_id FROM journal AS line WHERE line.task_id = ? AND line.id < ? AND {OLDEST} \
+             ORDER BY line.id DESC LIMIT ?"
+        );
+        let values = [self.task.into(), below.into(), BATCH.into()];
+        self.rows(&query, values, |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await
+    }
+
+    /// Returns `records` and all others of the task that hang together with them: who is where one of them was, and who
+    /// was where one of them is or was.
+    pub(in crate::index) async fn connected(&self, records: &[RecordId]) -> Result<Vec<RecordId>, IndexError> {
+        let query = format!(
+            "WITH RECURSIVE unit(id) AS (SELECT * FROM {} AS seed UNION \
+             SELECT near.record_id FROM unit \
+             JOIN journal AS line ON line.record_id = unit.id AND line.task_id = ? \
+             LEFT JOIN stored_files AS mine ON mine.id = unit.id \
+             LEFT JOIN stored_files AS holder ON holder.user_id = line.user_id AND holder.path = line.path \
+             JOIN journal AS near ON near.task_id = line.task_id AND (near.record_id = holder.id \
+                  OR (near.user_id = line.user_id AND near.path = line.path) \
+                  OR (near.user_id = mine.user_id AND near.path = mine.path))) \
+             SELECT id FROM unit ORDER BY id",
+            self.dialect.words().ids
+        );
+        let values = [json(records.iter()).into(), self.task.into()];
+        self.rows(&query, values, |row| row.try_get_by_index(0)).await
+    }
+
+    /// Returns all that decides about `records`, the oldest line first, and what is there now of them and of those that
+    /// are in their places.
+    pub(in crate::index) async fn cases(
+        &self,
+        records: &[RecordId],
+        undoings: &HashSet<String>,
+    ) -> Result<(Vec<Case>, HashMap<RecordId, Now>), IndexError> {
+        let ids = json(records.iter());
+        let mut cases = self.lines(&ids).await?;
+        let users = self.users(&cases).await?;
+        let mut now = self.now(&ids).await?;
+        let last = self.last(&ids).await?;
+        for case in &mut cases {
+            case.has_user = users.contains(&case.user);
+            case.now = now.get(&case.id).and_then(|now| now.image.clone());
+            case.is_readable &= now.get(&case.id).is_none_or(|now| now.image.is_some());
+            if let Some((task, after)) = last.get(&case.id) {
+                case.last = after.as_deref().and_then(Image::parse);
+                case.is_undone = task.as_ref().is_some_and(|task| undoings.contains(task));
+            }
+        }
+        let held = holders(self.db, cases.iter().map(|case| (case.user, case.path.as_str())), self.lock).await?;
+        for (case, holder) in cases.iter_mut().zip(held) {
+            case.holder = holder.filter(|_| case.was.is_some());
+        }
+        let strangers: HashSet<RecordId> =
+            cases.iter().filter_map(|case| case.holder).filter(|id| !now.contains_key(id)).collect();
+        now.extend(self.now(&json(strangers.iter())).await?);
+        let all = json(now.keys());
+        let shared = linked_ids(self.db, &all, clock::now(), self.lock).await.map_err(IndexError::Read)?;
+        for case in &mut cases {
+            case.is_shared = shared.contains(&case.id);
+        }
+        Ok((cases, now))
+    }
+
+    /// Returns the links that are there now of those that went along with `cases`.
+    pub(in crate::index) async fn links(&self, cases: &[Case]) -> Result<LinksNow, IndexError> {
+        let links = || cases.iter().flat_map(|case| &case.links);
+        let mut there = LinksNow::default();
+        if links().next().is_none() {
+            return Ok(there);
+        }
+        let words = self.dialect.words();
+        let (ids, tokens) = (json(links().filter_map(|l| l["id"].as_i64())), json(links().map(|l| [&l["token"]])));
+        for (of, value) in [
+            (format!("id IN {}", words.ids), ids),
+            (format!("token IN (SELECT value->>0 FROM {})", words.rows), tokens),
+        ] {
+            let token = self.dialect.bytes("token");
+            let query = format!("SELECT id, {token}, stored_file_id FROM share_links WHERE {of}{}", self.lock);
+            let rows = self
+                .rows(&query, [value.into()], |row| {
+                    Ok((row.try_get_by_index(0)?, lossy(row, 1)?.unwrap_or_default(), row.try_get_by_index(2)?))
+                })
+                .await?;
+            for (id, token, record) in rows {
+                there.by_token.insert(token.clone(), id);
+                there.by_id.insert(id, (token, record));
+            }
+        }
+        Ok(there)
+    }
+
+    async fn lines(&self, ids: &str) -> Result<Vec<Case>, IndexError> {
+        let [path, before, links] = ["line.path", "line.before", "line.links"].map(|column| self.dialect.bytes(column));
+        let query = format!(
+            "SELECT line.record_id, line.user_id, line.action, {path}, {before}, {links} FROM journal AS line \
+             WHERE line.record_id IN {} AND line.task_id = ? AND {OLDEST} ORDER BY line.id",
+            self.dialect.words().ids
+        );
+        self.rows(&query, [ids.into(), self.task.into()], |row| {
+            let action: String = row.try_get_by_index(2)?;
+            let (before, links) = (lossy(row, 4)?, lossy(row, 5)?);
+            let was = before.as_deref().and_then(Image::parse);
+            let links = links.map_or(Some(Vec::new()), |text| serde_json::from_str(&text).ok());
+            let id: RecordId = row.try_get_by_index(0)?;
+            let is_readable = was.is_some() != (action == "insert") && links.is_some();
+            Ok(Case {
+                id,
+                user: row.try_get_by_index(1)?,
+                path: lossy(row, 3)?.unwrap_or_default(),
+                was,
+                is_readable,
+                was_deleted: action == "delete",
+                // Those of a record that was brought back came with it; nobody misses them.
+                links: links.filter(|_| action != "insert").unwrap_or_default(),
+                now: None,
+                last: None,
+                is_undone: false,
+                has_user: false,
+                is_shared: false,
+                holder: None,
+            })
+        })
+        .await
+    }
+
+    async fn users(&self, cases: &[Case]) -> Result<HashSet<UserId>, IndexError> {
+        let ids: HashSet<UserId> = cases.iter().map(|case| case.user).collect();
+        let query = format!("SELECT id FROM users WHERE id IN {} ORDER BY id{}", self.dialect.words().ids, self.lock);
+        let users = self.rows(&query, [json(ids.iter()).into()], |row| row.try_get_by_index(0)).await?;
+        Ok(users.into_iter().collect())
+    }
+
+    async fn now(&self, ids: &str) -> Result<HashMap<RecordId, Now>, IndexError> {
+        let (image, links) = (journal::image(self.dialect), journal::links(self.dialect));
+        let query = format!(
+            "SELECT id, {}, {} FROM stored_files WHERE id IN {} ORDER BY id{}",
+            self.dialect.bytes(&image),
+            self.dialect.bytes(&links),
+            self.dialect.words().ids,
+            self.lock
+        );
+        let rows = self
+            .rows(&query, [ids.into()], |row| {
+                let text = lossy(row, 1)?.unwrap_or_default();
+                Ok((row.try_get_by_index(0)?, Now { image: Image::parse(&text), text, links: lossy(row, 2)? }))
+            })
+            .await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Returns the last journaled change of each record, by whatever task.
+    async fn last(&self, ids: &str) -> Result<HashMap<RecordId, (Option<String>, Option<String>)>, IndexError> {
+        let query = format!(
+            "SELECT record_id, task_id, {} FROM journal WHERE id IN \
+             (SELECT max(id) FROM journal WHERE record_id IN {} GROUP BY record_id)",
+            self.dialect.bytes("after"),
+            self.dialect.words().ids
+        );
+        let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, (row.try_get_by_index(1)?, lossy(row, 2)?)));
+        Ok(self.rows(&query, [ids.into()], read).await?.into_iter().collect())
+    }
+
+    async fn rows<T>(
+        &self,
+        query: &str,
+        values: impl IntoIterator<Item = sea_orm::Value>,
+        read: impl Fn(&QueryResult) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, IndexError> {
+        let rows = self.db.query_all_raw(self.dialect.sql(query, values)).await.map_err(IndexError::Read)?;
+        rows.iter().map(read).collect::<Result<_, DbErr>>().map_err(IndexError::Read)
+    }
+}

@@ -1,0 +1,107 @@
+//! The links that went along with records: which come back, which are pointed back, and which cannot.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{Case, Conflict, Verdict};
+use crate::model::RecordId;
+
+/// The links that are there now, as far as they could be in the way.
+#[derive(Debug, Default)]
+pub(in crate::index) struct LinksNow {
+    /// By their ids: token and record.
+    pub(in crate::index) by_id: HashMap<i64, (String, RecordId)>,
+    /// By their tokens: id.
+    pub(in crate::index) by_token: HashMap<String, i64>,
+}
+
+/// What is to become of links.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::index) struct LinkPlan {
+    /// Links that are made again, and for which record.
+    pub(in crate::index) make: Vec<(RecordId, Value)>,
+    /// Links that are pointed back, and to which record.
+    pub(in crate::index) point: Vec<(RecordId, i64)>,
+    /// What cannot be done, by the place of the case.
+    pub(in crate::index) conflicts: Vec<(usize, Conflict)>,
+}
+
+/// Decides about the links of those records that are there in the end.
+pub(in crate::index) fn plan(cases: &[Case], verdicts: &[Verdict], now: &LinksNow) -> LinkPlan {
+    let mut plan = LinkPlan::default();
+    for (at, (case, verdict)) in cases.iter().zip(verdicts).enumerate() {
+        let comes = *verdict == Verdict::Return;
+        let is_there = *verdict == Verdict::Unchanged && case.now.is_some();
+        if !(comes || is_there) {
+            continue;
+        }
+        for link in &case.links {
+            let (Some(id), Some(token)) = (link["id"].as_i64(), link["token"].as_str()) else {
+                plan.conflicts.push((at, Conflict::Unreadable));
+                continue;
+            };
+            match (now.by_id.get(&id), now.by_token.get(token)) {
+                // Where it is since, it was put when its record went.
+                (Some((same, record)), _) if same == token => {
+                    if comes && *record != case.id {
+                        plan.point.push((case.id, id));
+                    }
+                }
+                (_, Some(_)) => plan.conflicts.push((at, Conflict::TokenTaken)),
+                (Some(_), None) => plan.conflicts.push((at, Conflict::LinkIdTaken)),
+                (None, None) => plan.make.push((case.id, link.clone())),
+            }
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Image;
+    use super::*;
+
+    #[test]
+    fn links_come_back_unless_somebody_has_their_token() {
+        let image = Image::parse(r#"{"id":1,"user_id":1,"path":"a"}"#);
+        let link = json!({"id": 5, "token": "t"});
+        let case = Case {
+            id: 1,
+            user: 1,
+            path: "a".to_owned(),
+            was: image.clone(),
+            is_readable: true,
+            was_deleted: true,
+            links: vec![link.clone()],
+            now: image,
+            last: None,
+            is_undone: false,
+            has_user: true,
+            is_shared: false,
+            holder: None,
+        };
+        let none = LinkPlan::default;
+        let made = || LinkPlan { make: vec![(1, link.clone())], ..none() };
+        let conflict = |why| LinkPlan { conflicts: vec![(0, why)], ..none() };
+        for (verdict, now, want) in [
+            (Verdict::Return, vec![], made()),
+            (Verdict::Unchanged, vec![], made()),
+            (Verdict::Conflict(Conflict::UserGone), vec![], none()),
+            (Verdict::Return, vec![(5, "t", 1)], none()),
+            (Verdict::Return, vec![(5, "t", 9)], LinkPlan { point: vec![(1, 5)], ..none() }),
+            // What is there under its id already, keeps its links and takes none away.
+            (Verdict::Unchanged, vec![(5, "t", 9)], none()),
+            (Verdict::Return, vec![(6, "t", 9)], conflict(Conflict::TokenTaken)),
+            (Verdict::Return, vec![(5, "u", 9)], conflict(Conflict::LinkIdTaken)),
+        ] {
+            let there = LinksNow {
+                by_id: now.iter().map(|&(id, token, record)| (id, (token.to_owned(), record))).collect(),
+                by_token: now.iter().map(|&(id, token, _)| (token.to_owned(), id)).collect(),
+            };
+            assert_eq!(plan(std::slice::from_ref(&case), &[verdict], &there), want, "{verdict:?} {now:?}");
+        }
+    }
+}
