@@ -65,6 +65,9 @@ pub(super) enum Command {
     /// Make, list or revoke share links
     #[command(subcommand)]
     Share(ShareCommand),
+    /// Carry what people made, users and share links, out of an index or into one
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// List runs, or show one
     #[command(subcommand)]
     Task(TaskCommand),
@@ -182,6 +185,9 @@ pub(super) enum ShareCommand {
     },
     /// List all share links
     List {
+        /// Only those whose file is gone from the storage
+        #[arg(long)]
+        dangling: bool,
         /// How the result on stdout looks
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -190,6 +196,26 @@ pub(super) enum ShareCommand {
     Revoke {
         /// The token
         token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IndexCommand {
+    /// Write users and share links into a file, one JSON object a line; it holds the tokens, so keep it secret
+    Export {
+        /// The file; - for stdout
+        file: PathBuf,
+    },
+    /// Take users and share links from such a file, and leave what is there as it is
+    Import {
+        /// The file; - for stdin
+        file: PathBuf,
+        /// Count and report what would be done, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
 }
 

@@ -12,6 +12,7 @@ mod layers;
 mod lease;
 mod limits;
 mod listing;
+mod people;
 mod postgres;
 mod races;
 mod readme;
