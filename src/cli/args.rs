@@ -73,6 +73,9 @@ pub(super) enum Command {
     Storage(StorageCommand),
     /// Undo what a run did to the index: records and links come back with their ids
     Restore(RestoreArgs),
+    /// Carry what people made, users and share links, out of an index or into one
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// List runs, or show one
     #[command(subcommand)]
     Task(TaskCommand),
@@ -215,6 +218,9 @@ pub(super) enum ShareCommand {
     },
     /// List all share links
     List {
+        /// Only those whose file is gone from the storage
+        #[arg(long)]
+        dangling: bool,
         /// How the result on stdout looks
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -242,6 +248,26 @@ pub(super) enum StorageCommand {
         /// Print a marker for the storage's owner to upload, and change nothing
         #[arg(long, conflicts_with = "force")]
         print: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IndexCommand {
+    /// Write users and share links into a file, one JSON object a line; it holds the tokens, so keep it secret
+    Export {
+        /// The file; - for stdout
+        file: PathBuf,
+    },
+    /// Take users and share links from such a file, and leave what is there as it is
+    Import {
+        /// The file; - for stdin
+        file: PathBuf,
+        /// Count and report what would be done, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
 }
 

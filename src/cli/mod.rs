@@ -1,9 +1,12 @@
 //! Door: the command line. One file a command; what is printed goes through `output`.
 
 mod args;
+mod dangling;
 mod demo;
 mod exit;
+mod export_file;
 mod generate;
+mod index;
 mod logging;
 mod migrate;
 mod output;
@@ -85,6 +88,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::Share(command) => share::run(command, &config).await,
             Command::Storage(command) => storage::run(command, &config).await,
             Command::Restore(args) => restore::run(args, &config).await,
+            Command::Index(command) => index::run(command, &config).await,
             Command::Task(command) => task::run(command, &config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Completions { shell } => generate::completions(shell),

@@ -1,6 +1,7 @@
 //! `share`: links to files.
 
 use super::args::{Format, ShareCommand};
+use super::dangling;
 use super::exit::{Exit, Failure};
 use super::output;
 use crate::clock;
@@ -9,6 +10,9 @@ use crate::index::{Access, Index, NewLink};
 use crate::model::Timestamp;
 
 pub(super) async fn run(command: ShareCommand, config: &Config) -> Result<Exit, Failure> {
+    if let ShareCommand::List { dangling: true, format } = command {
+        return dangling::run(format, config).await;
+    }
     let access = if matches!(command, ShareCommand::List { .. }) { Access::Read } else { Access::Write };
     let index = super::open_index(config, access).await?;
     let done = carry_out(command, &index).await;
@@ -35,7 +39,7 @@ async fn carry_out(command: ShareCommand, index: &Index) -> Result<Exit, Failure
                 }
             }
         }
-        ShareCommand::List { format } => {
+        ShareCommand::List { format, .. } => {
             let links = index.links().await?;
             match format {
                 Format::Json => output::json(&links),

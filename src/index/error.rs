@@ -152,6 +152,17 @@ pub enum IndexError {
     /// No such link.
     #[error("no share link {0:?}")]
     UnknownLink(String),
+    /// Not a file that an export has written.
+    #[error("line {line} of the file is no beginning of an export: {why}; name a file that `index export` has written")]
+    NotAnExport {
+        /// The number of the line.
+        line: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file breaks off while it is read.
+    #[error("the file cannot be read to its end: {0}; what came before is taken over, so import it again")]
+    ExportUnreadable(std::io::Error),
     /// Not a prefix.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
@@ -214,6 +225,8 @@ impl IndexError {
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLink(_) => "unknown_link",
             Self::UnknownTask(_) => "unknown_task",
+            Self::NotAnExport { .. } => "not_an_export",
+            Self::ExportUnreadable(_) => "file_unreadable",
             Self::Prefix(_) => "bad_prefix",
             Self::Nested { .. } => "nested_prefix",
             Self::Taken { what: "id", .. } => "id_taken",
@@ -231,6 +244,7 @@ impl IndexError {
             | Self::UnknownPath { .. }
             | Self::UnknownLink(_)
             | Self::UnknownTask(_)
+            | Self::NotAnExport { .. }
             | Self::Prefix(_)
             | Self::Nested { .. }
             | Self::Taken { .. }
@@ -256,6 +270,7 @@ impl IndexError {
             | Self::UserGone
             | Self::Held(_)
             | Self::LeaseLost
+            | Self::ExportUnreadable(_)
             | Self::Older { .. } => false,
         }
     }

@@ -151,6 +151,6 @@ impl Index {
 }
 
 /// Writes a time in the one way that both databases are told; what is no time stays as it is.
-fn told(text: String) -> String {
+pub(super) fn told(text: String) -> String {
     Timestamp::from_text(&text).map_or(text, Timestamp::to_text)
 }

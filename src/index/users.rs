@@ -213,7 +213,7 @@ impl Writer {
     }
 
     /// Begins a transaction that nobody else's change of users can come between.
-    async fn begin_on_users(&self) -> Result<DatabaseTransaction, IndexError> {
+    pub(super) async fn begin_on_users(&self) -> Result<DatabaseTransaction, IndexError> {
         let transaction = self.begin().await?;
         run(&transaction, Dialect::of(&transaction).words().lock_users, []).await.map_err(IndexError::Write)?;
         Ok(transaction)
@@ -343,7 +343,7 @@ async fn load(db: &impl ConnectionTrait) -> Result<Vec<User>, IndexError> {
     rows(db).await?.into_iter().map(UserRow::parse).collect()
 }
 
-async fn rows(db: &impl ConnectionTrait) -> Result<Vec<UserRow>, IndexError> {
+pub(super) async fn rows(db: &impl ConnectionTrait) -> Result<Vec<UserRow>, IndexError> {
     let dialect = Dialect::of(db);
     let (name, prefix) = (dialect.bytes("name"), dialect.bytes("prefix"));
     let query = format!("SELECT id, {name}, {prefix} FROM users ORDER BY id");

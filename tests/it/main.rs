@@ -16,6 +16,7 @@ mod lease;
 mod limits;
 mod listing;
 mod moves;
+mod people;
 mod postgres;
 mod races;
 mod readme;

@@ -7,7 +7,9 @@ pub(super) mod postgres;
 pub(super) mod sqlite;
 pub(super) mod wide;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
+use sea_orm::{
+    AccessMode, ConnectionTrait, DbBackend, DbErr, IsolationLevel, QueryResult, Statement, TransactionOptions, Value,
+};
 
 use crate::model::UserId;
 
@@ -30,6 +32,8 @@ pub(super) struct Words {
     pub(super) active: &'static str,
     /// Keeps the rows of a SELECT as they are until the end of the transaction.
     pub(super) lock: &'static str,
+    /// Keeps the rows that a SELECT takes from `stored_files` from going until the end of the transaction.
+    pub(super) keep_records: &'static str,
     /// Has text compared by its bytes.
     pub(super) bytewise: &'static str,
     /// The time now, in seconds since 1970.
@@ -71,6 +75,7 @@ static SQLITE: Words = Words {
              OR unixepoch(expires_at, 'subsec') IS NULL OR unixepoch(expires_at, 'subsec') >= ?))",
     // A transaction that writes has the whole database to itself.
     lock: "",
+    keep_records: "",
     bytewise: "",
     seconds: "unixepoch('now', 'subsec')",
     tables: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
@@ -93,6 +98,8 @@ static POSTGRES: Words = Words {
     ids: "(SELECT CAST(CAST(value AS text) AS bigint) FROM json_array_elements(CAST(? AS json)))",
     active: "(is_active IS DISTINCT FROM false AND (expires_at IS NULL OR expires_at >= to_timestamp(?)))",
     lock: " FOR UPDATE",
+    // As the foreign key of a link does.
+    keep_records: " FOR KEY SHARE OF stored_files",
     bytewise: " COLLATE \"C\"",
     seconds: "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
     tables: "SELECT CAST(tablename AS text) FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
@@ -190,13 +197,16 @@ impl Dialect {
             Self::Postgres => column.to_owned(),
         }
     }
-
-    /// Makes a column into what JSON can hold.
-    pub(super) fn jsonable(self, column: &str) -> String {
+    /// Says how a transaction begins that sees one moment from its first statement to its last, and writes nothing.
+    pub(super) fn snapshot(self) -> TransactionOptions {
         match self {
-            // Whatever a column was made for, a BLOB may stand in it.
-            Self::Sqlite => format!("CASE typeof({column}) WHEN 'blob' THEN CAST({column} AS TEXT) ELSE {column} END"),
-            Self::Postgres => column.to_owned(),
+            // Its readers know nothing else.
+            Self::Sqlite => TransactionOptions::default(),
+            Self::Postgres => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                ..TransactionOptions::default()
+            },
         }
     }
 

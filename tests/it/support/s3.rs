@@ -293,6 +293,9 @@ impl S3 for Memory {
                 return Err(s3_error!(AccessDenied));
             }
         }
+        if input.bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket));
+        }
         let objects = self.0.objects.lock().unwrap();
         let stored = objects.get(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
         Ok(S3Response::new(HeadObjectOutput {

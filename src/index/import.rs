@@ -1,0 +1,423 @@
+//! Lines of a file -> users and share links of this index, batch by batch, beside whoever else is writing.
+//!
+//! A link belongs to a key of the storage, whoever owns that key here: a lost index is rebuilt by adopting top-level
+//! folders, and what was the user `teams/alpha` may have become a part of the user `teams`. What is there already is left
+//! as it is, so that a second import changes nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::BufRead;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, TransactionTrait as _};
+use serde::Serialize;
+
+use super::connect::Index;
+use super::dialect::Dialect;
+use super::error::IndexError;
+use super::owners::{self, Owners};
+use super::people::{EXPORT_VERSION, Header, Line, Lines, LinkLine, Read, Unkept, UserLine, hint};
+use super::retry::{Patience, unconfirmed};
+use super::writes::json;
+use crate::model::{Prefix, RecordId, Timestamp, UserId};
+
+/// How many lines are taken in one transaction.
+const BATCH: usize = 1_000;
+
+/// What an import came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Imported {
+    /// The users.
+    pub users: ImportedUsers,
+    /// The share links.
+    pub links: ImportedLinks,
+}
+
+/// What became of the users of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ImportedUsers {
+    /// How many the file has.
+    pub in_file: u64,
+    /// Registered.
+    pub registered: u64,
+    /// There, called by their prefix, and given back their name.
+    pub renamed: u64,
+    /// There already.
+    pub present: u64,
+    /// Contradicting the index.
+    pub conflicts: u64,
+}
+
+/// What became of the share links of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ImportedLinks {
+    /// How many the file has.
+    pub in_file: u64,
+    /// Made.
+    pub imported: u64,
+    /// There already, for the same file; they are as they were.
+    pub present: u64,
+    /// Without a record of their file.
+    pub without_record: u64,
+    /// With a token that opens another file here, or that this database cannot hold.
+    pub conflicts: u64,
+}
+
+/// A link of the file, and where it leads here.
+struct Wanted {
+    number: u64,
+    line: LinkLine,
+    /// The owner of its key, and the path below that owner's prefix.
+    owner: Option<(UserId, String)>,
+}
+
+/// What becomes of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lot {
+    Import(RecordId),
+    Present,
+    WithoutRecord,
+    Conflict,
+}
+
+/// An import that is under way.
+struct Import<'i> {
+    index: &'i Index,
+    dry_run: bool,
+    told: &'i mut (dyn FnMut(Unkept) + Send),
+    owners: Owners,
+    /// The users of the file, by the ids that it gives them.
+    file: HashMap<UserId, Prefix>,
+    users: Vec<(u64, UserLine)>,
+    links: Vec<(u64, LinkLine)>,
+    imported: Imported,
+}
+
+impl Index {
+    /// Takes over what the `file` of an export has and this index has not, and tells through `told` what cannot be. A dry
+    /// run only counts.
+    ///
+    /// # Errors
+    /// When the file is no export (then nothing is imported), or breaks off, or the index cannot be read or written. The
+    /// batches before that stay, and importing again goes on.
+    pub async fn import(
+        &self,
+        file: impl BufRead,
+        dry_run: bool,
+        told: &mut (dyn FnMut(Unkept) + Send),
+    ) -> Result<Imported, IndexError> {
+        let mut lines = Lines::new(file);
+        let first = lines.next().map_err(IndexError::ExportUnreadable)?;
+        let mut counts = header(first)?.counts;
+        let owners = Owners::read(&self.reader, self.longest_path()).await?;
+        let mut import = Import {
+            index: self,
+            dry_run,
+            told,
+            owners,
+            file: HashMap::new(),
+            users: Vec::new(),
+            links: Vec::new(),
+            imported: Imported::default(),
+        };
+        let (mut seen, mut broken) = (BTreeMap::<String, u64>::new(), 0);
+        let mut unknown = BTreeMap::<String, (u64, u64)>::new();
+        let mut note = |what: String, number: u64| unknown.entry(what).or_insert((number, 0)).1 += 1;
+        while let Some((number, read)) = lines.next().map_err(IndexError::ExportUnreadable)? {
+            let kind = match read {
+                Read::Line(line, strange) => {
+                    let kind = import.take(number, line, &mut counts).await?;
+                    strange.into_iter().for_each(|field| note(format!("field {field:?} of {kind}"), number));
+                    kind.to_owned()
+                }
+                Read::Unknown(kind) => {
+                    note(format!("kind {kind:?}"), number);
+                    kind
+                }
+                Read::Broken(why) => {
+                    broken += 1;
+                    let message = format!("line {number} is not taken over: {why}");
+                    (import.told)(Unkept { code: "bad_line", message, line: Some(number), ..Unkept::default() });
+                    continue;
+                }
+            };
+            *seen.entry(kind).or_default() += 1;
+        }
+        import.flush().await?;
+        for (what, (number, times)) in unknown {
+            let message = format!(
+                "{what}, first on line {number}, {times} in all, is not known to this version and not taken over; use a newer one"
+            );
+            (import.told)(Unkept { code: "unknown_kind", message, line: Some(number), ..Unkept::default() });
+        }
+        for (kind, promised) in counts {
+            let found = seen.get(&kind).copied().unwrap_or(0);
+            if found + broken < promised {
+                let message = format!(
+                    "the file has {found} of the {promised} lines of kind {kind:?} that its first line promises; it was cut off, or lines were left out"
+                );
+                (import.told)(Unkept { code: "lines_missing", message, ..Unkept::default() });
+            }
+        }
+        Ok(import.imported)
+    }
+}
+
+/// Reads the first line.
+fn header(first: Option<(u64, Read)>) -> Result<Header, IndexError> {
+    let not = |line, why: &str| Err(IndexError::NotAnExport { line, why: why.to_owned() });
+    match first {
+        None => not(1, "the file is empty"),
+        Some((_, Read::Line(Line::Header(header), _))) if header.version >= EXPORT_VERSION => Ok(header),
+        Some((number, Read::Line(Line::Header(_), _))) => not(number, "there is no such version of the format"),
+        Some((number, Read::Broken(why))) => not(number, &why),
+        Some((number, _)) => not(number, "the first line has to be of kind \"storm_index_export\""),
+    }
+}
+
+impl Import<'_> {
+    /// Takes a line, and returns its kind.
+    async fn take(
+        &mut self,
+        number: u64,
+        line: Line,
+        counts: &mut BTreeMap<String, u64>,
+    ) -> Result<&'static str, IndexError> {
+        match line {
+            Line::User(user) => {
+                if !self.links.is_empty() || self.users.len() == BATCH {
+                    self.flush().await?;
+                }
+                self.imported.users.in_file += 1;
+                self.users.push((number, user));
+                Ok("user")
+            }
+            Line::ShareLink(link) => {
+                if !self.users.is_empty() || self.links.len() == BATCH {
+                    self.flush().await?;
+                }
+                self.imported.links.in_file += 1;
+                self.links.push((number, link));
+                Ok("share_link")
+            }
+            // Two files, one behind the other.
+            Line::Header(header) => {
+                self.flush().await?;
+                self.file.clear();
+                header.counts.into_iter().for_each(|(kind, count)| *counts.entry(kind).or_default() += count);
+                Ok("storm_index_export")
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), IndexError> {
+        let (users, links) = (std::mem::take(&mut self.users), std::mem::take(&mut self.links));
+        if !users.is_empty() {
+            self.settle(&users).await?;
+        }
+        if !links.is_empty() {
+            self.link(links).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, users: &[(u64, UserLine)]) -> Result<(), IndexError> {
+        let mut patience = Patience::default();
+        let settled = loop {
+            match self.settle_once(users).await {
+                Err(error) if patience.again(&error).await => {}
+                done => break done?,
+            }
+        };
+        let counts = &mut self.imported.users;
+        counts.registered += settled.registered.len() as u64;
+        counts.renamed += settled.renamed();
+        counts.present += settled.present;
+        counts.conflicts += settled.conflicts.len() as u64;
+        for (number, user) in users {
+            let Ok(prefix) = Prefix::parse(&user.prefix) else { continue };
+            let known = self.file.entry(user.id).or_insert_with(|| prefix.clone());
+            if *known != prefix {
+                let message = format!("line {number}: the file has already another user of id {}", user.id);
+                (self.told)(Unkept { code: "bad_line", message, line: Some(*number), ..Unkept::default() });
+            }
+        }
+        settled.conflicts.into_iter().for_each(|conflict| (self.told)(conflict));
+        Ok(())
+    }
+
+    async fn settle_once(&mut self, users: &[(u64, UserLine)]) -> Result<owners::Settled, IndexError> {
+        if self.dry_run {
+            return Ok(self.owners.settle(users));
+        }
+        let transaction = self.index.writer()?.begin_on_users().await?;
+        // As they are now, with nobody else to change them.
+        self.owners = Owners::read(&transaction, self.index.longest_path()).await?;
+        let settled = self.owners.settle(users);
+        owners::write(&transaction, &settled).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)?;
+        Ok(settled)
+    }
+
+    async fn link(&mut self, links: Vec<(u64, LinkLine)>) -> Result<(), IndexError> {
+        let wanted: Vec<Wanted> = links.into_iter().map(|(number, line)| self.locate(number, line)).collect();
+        let mut patience = Patience::default();
+        let lots = loop {
+            match self.link_once(&wanted).await {
+                Err(error) if patience.again(&error).await => {}
+                done => break done?,
+            }
+        };
+        for (link, lot) in wanted.iter().zip(lots) {
+            let counts = &mut self.imported.links;
+            match lot {
+                Lot::Import(_) => counts.imported += 1,
+                Lot::Present => counts.present += 1,
+                Lot::WithoutRecord => {
+                    counts.without_record += 1;
+                    (self.told)(link.unkept("without_record", "has no record; run a sync first if the file is there"));
+                }
+                Lot::Conflict => {
+                    counts.conflicts += 1;
+                    let why = "has a link whose token opens another file here, or is longer than this database takes";
+                    (self.told)(link.unkept("token_taken", why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds whose the file of a link is here.
+    fn locate(&self, number: u64, line: LinkLine) -> Wanted {
+        let prefix = self.file.get(&line.user_id).cloned();
+        // A file that somebody has put together may do without the lines of users who are there.
+        let prefix = prefix.or_else(|| self.owners.named(line.user_id, &line.user));
+        let owner = prefix.and_then(|prefix| {
+            let key = prefix.key_of(&line.path);
+            let (user, at) = self.owners.of_key(&key)?;
+            Some((user, key[at..].to_owned()))
+        });
+        Wanted { number, line, owner }
+    }
+
+    async fn link_once(&self, wanted: &[Wanted]) -> Result<Vec<Lot>, IndexError> {
+        let longest = self.index.longest_path();
+        if self.dry_run {
+            let options = Dialect::of(&self.index.reader).snapshot();
+            let look = self.index.reader.begin_with_options(options).await.map_err(IndexError::Read)?;
+            return judge(&look, wanted, longest, "").await.map_err(IndexError::Read);
+        }
+        let transaction = self.index.writer()?.begin().await?;
+        let keep = Dialect::of(&transaction).words().keep_records;
+        let lots = judge(&transaction, wanted, longest, keep).await.map_err(IndexError::Write)?;
+        let lots = insert(&transaction, wanted, lots).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)?;
+        Ok(lots)
+    }
+}
+
+impl Wanted {
+    fn unkept(&self, code: &'static str, why: &str) -> Unkept {
+        let (number, line) = (self.number, &self.line);
+        let token = hint(&line.token);
+        Unkept {
+            code,
+            message: format!(
+                "line {number}: {:?} of user {} ({:?}) {why} (link {token})",
+                line.path, line.user_id, line.user
+            ),
+            line: Some(number),
+            user_id: Some(line.user_id),
+            user: Some(line.user.clone()),
+            path: Some(line.path.clone()),
+            token: Some(token),
+        }
+    }
+}
+
+/// Decides what becomes of each link; `keep` keeps the records that were found from going.
+async fn judge(db: &DatabaseTransaction, wanted: &[Wanted], longest: usize, keep: &str) -> Result<Vec<Lot>, DbErr> {
+    let records = records(db, wanted, keep).await?;
+    let mut tokens = tokens(db, wanted).await?;
+    let judged = wanted.iter().zip(&records).map(|(link, record)| {
+        let Some(record) = record else { return Lot::WithoutRecord };
+        if link.line.token.len() > longest {
+            return Lot::Conflict;
+        }
+        match tokens.get(link.line.token.as_str()) {
+            None => {
+                // The file may have it once more.
+                tokens.insert(link.line.token.clone(), *record);
+                Lot::Import(*record)
+            }
+            Some(opens) if opens == record => Lot::Present,
+            Some(_) => Lot::Conflict,
+        }
+    });
+    Ok(judged.collect())
+}
+
+/// Finds the record of each link's file.
+async fn records(db: &DatabaseTransaction, wanted: &[Wanted], keep: &str) -> Result<Vec<Option<RecordId>>, DbErr> {
+    let dialect = Dialect::of(db);
+    let query = format!(
+        "SELECT at, stored_files.id FROM (SELECT CAST(value->>0 AS bigint) AS at, CAST(value->>1 AS bigint) AS owner, \
+         value->>2 AS new_path FROM {}) AS new JOIN stored_files ON user_id = owner AND path = new_path \
+         ORDER BY stored_files.id{keep}",
+        dialect.words().rows
+    );
+    let asked = wanted.iter().enumerate().filter_map(|(at, link)| {
+        let (owner, path) = link.owner.as_ref()?;
+        Some((at, owner, path))
+    });
+    let rows = db.query_all_raw(dialect.sql(&query, [json(asked).into()])).await?;
+    let mut records = vec![None; wanted.len()];
+    for row in &rows {
+        let at: i64 = row.try_get_by_index(0)?;
+        if let Some(record) = usize::try_from(at).ok().and_then(|at| records.get_mut(at)) {
+            *record = Some(row.try_get_by_index(1)?);
+        }
+    }
+    Ok(records)
+}
+
+/// Finds which records the tokens open already.
+async fn tokens(db: &DatabaseTransaction, wanted: &[Wanted]) -> Result<HashMap<String, RecordId>, DbErr> {
+    let dialect = Dialect::of(db);
+    let query = format!(
+        "SELECT token, stored_file_id FROM share_links WHERE token IN (SELECT value->>0 FROM {})",
+        dialect.words().rows
+    );
+    let asked = json(wanted.iter().map(|link| [&link.line.token]));
+    let rows = db.query_all_raw(dialect.sql(&query, [asked.into()])).await?;
+    rows.iter().map(|row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+}
+
+/// Makes the links that are to be imported. Should somebody else have made one of them since it was judged, it is judged
+/// anew.
+async fn insert(db: &DatabaseTransaction, wanted: &[Wanted], mut lots: Vec<Lot>) -> Result<Vec<Lot>, DbErr> {
+    let dialect = Dialect::of(db);
+    let insert = format!(
+        "INSERT INTO share_links (stored_file_id, token, is_active, expires_at, created_at) \
+         SELECT CAST(value->>0 AS bigint), value->>1, CAST(value->>2 AS boolean), {}, {} FROM {} WHERE true \
+         ON CONFLICT (token) DO NOTHING RETURNING token",
+        dialect.time("value->>3"),
+        dialect.time("value->>4"),
+        dialect.words().rows
+    );
+    let time = |text: &str| Timestamp::from_text(text).map(Timestamp::to_text);
+    let new = wanted.iter().zip(&lots).filter_map(|(link, lot)| {
+        let (Lot::Import(record), line) = (lot, &link.line) else { return None };
+        let ends = line.expires_at.as_deref().and_then(time);
+        Some((record, &line.token, line.is_active, ends, time(&line.created_at)))
+    });
+    let rows = db.query_all_raw(dialect.sql(&insert, [json(new).into()])).await?;
+    let made = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<HashSet<String>, DbErr>>()?;
+    let beaten = |(link, lot): &(&Wanted, &mut Lot)| matches!(lot, Lot::Import(_)) && !made.contains(&link.line.token);
+    if made.len() < lots.iter().filter(|lot| matches!(lot, Lot::Import(_))).count() {
+        let theirs = tokens(db, wanted).await?;
+        for (link, lot) in wanted.iter().zip(&mut lots).filter(beaten) {
+            let same = matches!(*lot, Lot::Import(record) if theirs.get(&link.line.token) == Some(&record));
+            *lot = if same { Lot::Present } else { Lot::Conflict };
+        }
+    }
+    Ok(lots)
+}
