@@ -79,6 +79,8 @@ pub(super) enum Command {
     /// List runs, or show one
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Say what is known of one path, and what a full run would do about it, and why
+    Explain(ExplainArgs),
     /// Bring the database's schema up to date, or show its state
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -162,6 +164,18 @@ pub(super) struct DemoArgs {
     /// Throw an earlier playground away first
     #[arg(long)]
     pub(super) fresh: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(super) struct ExplainArgs {
+    /// The user whose path it is
+    #[arg(long, value_name = "ID")]
+    pub(super) user_id: i64,
+    /// The path below the user's prefix
+    pub(super) path: String,
+    /// How the result on stdout looks
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ mod args;
 mod dangling;
 mod demo;
 mod exit;
+mod explain;
 mod export_file;
 mod generate;
 mod index;
@@ -28,6 +29,8 @@ use self::args::{Args, Command};
 use self::exit::{Exit, Failure};
 use crate::config::{Config, Given};
 use crate::index::{Access, Index, IndexError, READERS};
+use crate::reconcile::Reconciler;
+use crate::storage::Storage;
 
 /// Runs the program: parses the arguments, carries out the command, and says how it ended.
 pub fn main() -> ExitCode {
@@ -56,6 +59,11 @@ fn refuse(error: &clap::Error) -> Exit {
     let line: Vec<&str> = said.filter(|l| !l.starts_with("For more information")).collect();
     output::complain(&format!("{}; see --help", line.join(" ").trim_start_matches("error: ")));
     Exit::Usage
+}
+
+/// Makes what brings `index` in step with `storage`, as the settings say.
+fn reconciler(storage: &Storage, index: &Index, config: &Config) -> Reconciler {
+    Reconciler::new(storage, index).with_identity(config.identity)
 }
 
 /// Opens the index that the settings name.
@@ -90,6 +98,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::Restore(args) => restore::run(args, &config).await,
             Command::Index(command) => index::run(command, &config).await,
             Command::Task(command) => task::run(command, &config).await,
+            Command::Explain(args) => explain::run(args, &config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Completions { shell } => generate::completions(shell),
             Command::Man => generate::man(),

@@ -14,9 +14,7 @@ use super::text;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Access, IndexError};
-use crate::reconcile::{
-    Answer, Evidence, Excludes, FindingKind, Observer, Progress, Reconciler, Report, Request, check_users,
-};
+use crate::reconcile::{Answer, Evidence, Excludes, FindingKind, Observer, Progress, Report, Request, check_users};
 use crate::storage;
 
 pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) -> Result<Exit, Failure> {

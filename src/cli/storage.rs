@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::index::{Access, Index, IndexError};
-use crate::reconcile::{Outlook, Reconciler, RunVerdict};
+use crate::reconcile::{Outlook, RunVerdict};
 use crate::storage::{self, MARKER, Marker, MarkerState, Storage, marker_document};
 
 /// What `status` tells.
@@ -52,7 +52,7 @@ async fn status(format: Format, config: &Config) -> Result<Exit, Failure> {
     let storage = open(config)?;
     let index = super::open_index(config, Access::Read).await?;
     let storage = storage.without_files(index.files());
-    let outlook = Reconciler::new(&storage, &index).with_identity(config.identity).outlook().await;
+    let outlook = super::reconciler(&storage, &index, config).outlook().await;
     index.close().await;
     let (status, exit) = told(outlook?);
     match format {

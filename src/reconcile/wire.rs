@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::guard::RefusalCode;
+use super::guard::{Refusal, RefusalCode};
 use super::report::{Report, Status};
 use super::request::{Mode, Request};
 use crate::index::Outcome;
@@ -85,6 +85,12 @@ pub struct ErrorWire {
     pub key: Option<String>,
 }
 
+impl From<&Refusal> for RefusalWire {
+    fn from(refusal: &Refusal) -> Self {
+        Self { code: refusal.code, message: refusal.message.clone() }
+    }
+}
+
 impl From<&Report> for Answer {
     fn from(report: &Report) -> Self {
         let status = match report.status {
@@ -135,7 +141,7 @@ impl From<&Report> for ResultWire {
             unclaimed_on_disk: unclaimed,
             unindexable_on_disk: unindexable,
             incomplete_users: report.incomplete_users.clone(),
-            refusal: refusal.map(|r| RefusalWire { code: r.code, message: r.message.clone() }),
+            refusal: refusal.map(RefusalWire::from),
             errors: report
                 .problems
                 .iter()
