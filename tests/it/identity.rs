@@ -412,7 +412,7 @@ fn law_07_a_storage_that_takes_no_marker_loses_no_record() {
     assert_eq!((&ran.result()["records_created"], bound(&playground)), (&json!(4), None));
     assert!(ran.err.contains("WARN") && ran.err.contains("takes no marker"), "{ran:?}");
     server.remove("1/f0");
-    server.put("1/new", b"x");
+    server.put("1/new", b"another one");
     let result = rebuild(&["--mode", "full", "--force"]).ends(3).result();
     assert_eq!((&result["records_created"], &result["records_deleted"]), (&json!(1), &json!(0)), "additions go on");
     assert_eq!(result["refusal"]["code"], "storage_unbound");
