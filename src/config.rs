@@ -1,6 +1,7 @@
 //! Flags, environment, file -> where storage and index are. Every bad value ends here with a clear error.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -9,6 +10,9 @@ use crate::model::Identity;
 
 /// Where the index is when nobody says otherwise.
 pub const DEFAULT_DATABASE: &str = "sqlite://data/index.sqlite3";
+
+/// A shorter lease would be lost while its holder waits for the disk.
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -35,6 +39,8 @@ pub struct Given {
     pub log_format: Option<LogFormat>,
     /// By what the storage is known again.
     pub identity: Option<Identity>,
+    /// After so long a silence of its holder the lease is free.
+    pub lease_expiry: Option<Duration>,
     /// A file with the same settings.
     pub file: Option<PathBuf>,
 }
@@ -51,6 +57,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// By what the storage is known again.
     pub identity: Identity,
+    /// After so long a silence of its holder the lease is free, if somebody says so.
+    pub lease_expiry: Option<Duration>,
 }
 
 /// The settings of a file.
@@ -62,6 +70,15 @@ struct File {
     database_connections: Option<u32>,
     log_format: Option<LogFormat>,
     identity: Option<Identity>,
+    #[serde(default, deserialize_with = "duration")]
+    lease_expiry: Option<Duration>,
+}
+
+/// Reads a duration as people write it.
+fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    let parsed = humantime::parse_duration(&text).ok().filter(|expiry| *expiry >= SHORTEST_LEASE);
+    parsed.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no duration of a second or more")))
 }
 
 /// Why the settings do not hold together.
@@ -77,7 +94,8 @@ pub enum ConfigError {
     },
     /// The file is not what it should be.
     #[error(
-        "config file {file:?}: {why}; settings are storage, database, database_connections, log_format and identity"
+        "config file {file:?}: {why}; settings are storage, database, database_connections, log_format, identity and \
+         lease_expiry"
     )]
     Wrong {
         /// Which.
@@ -103,6 +121,7 @@ impl Config {
             database_connections: given.database_connections.or(file.database_connections),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             identity: given.identity.or(file.identity).unwrap_or_default(),
+            lease_expiry: given.lease_expiry.or(file.lease_expiry),
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
-use crate::config::LogFormat;
+use crate::config::{LogFormat, SHORTEST_LEASE};
 use crate::model::{HIGHEST_USER_ID, Identity};
 use crate::reconcile::{MaxDelete, Mode};
 
@@ -45,6 +45,9 @@ pub(super) struct Global {
     /// Read settings from this TOML file: storage, database, database_connections, log_format, identity
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// A writing run that is silent for so long has lost its lease [default: 30s]
+    #[arg(long, global = true, env = "LEASE_EXPIRY", value_name = "DURATION", value_parser = lease, hide_env_values = true)]
+    pub(super) lease_expiry: Option<Duration>,
     /// How log lines on stderr look
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(super) log_format: Option<LogFormat>,
@@ -320,6 +323,15 @@ pub(super) enum MigrateCommand {
 
 fn parse<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|e: T::Err| e.to_string())
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let expiry = duration(text)?;
+    if expiry < SHORTEST_LEASE {
+        Err("a lease of less than a second would be lost at once".to_owned())
+    } else {
+        Ok(expiry)
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

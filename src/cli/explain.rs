@@ -61,7 +61,7 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
     let mut witness = Witness { path: &args.path, finding: None };
     // The same run that would do it, with nothing to do it with.
     let request = Request { dry_run: true, user: Some(user.id), ..Request::new(Mode::Full) };
-    let report = super::reconciler(&storage, &index, config).run(&request, &mut witness).await?;
+    let report = super::reconciler(&storage, &index, config).without_notes().run(&request, &mut witness).await?;
     let record = index.record_row(user.id, &args.path).await?;
     let id = record.as_ref().map(|record| record.id);
     let links = match id {

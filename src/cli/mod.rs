@@ -28,7 +28,7 @@ use clap::Parser as _;
 use self::args::{Args, Command};
 use self::exit::{Exit, Failure};
 use crate::config::{Config, Given};
-use crate::index::{Access, Index, IndexError, READERS};
+use crate::index::{Access, Index, IndexError, LeaseTerms, READERS};
 use crate::reconcile::Reconciler;
 use crate::storage::Storage;
 
@@ -63,7 +63,11 @@ fn refuse(error: &clap::Error) -> Exit {
 
 /// Makes what brings `index` in step with `storage`, as the settings say.
 fn reconciler(storage: &Storage, index: &Index, config: &Config) -> Reconciler {
-    Reconciler::new(storage, index).with_identity(config.identity)
+    Reconciler::new(storage, index).with_identity(config.identity).with_lease_terms(lease_terms(config))
+}
+
+fn lease_terms(config: &Config) -> LeaseTerms {
+    config.lease_expiry.map(LeaseTerms::of).unwrap_or_default()
 }
 
 /// Opens the index that the settings name.
@@ -78,6 +82,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
         database: global.database,
         database_connections: global.database_connections,
         log_format: global.log_format,
+        lease_expiry: global.lease_expiry,
         identity: global.identity,
         file: global.config,
     })?;

@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Access, IndexError, LeaseTerms, RestoreReport};
+use crate::index::{Access, IndexError, RestoreReport};
 
 pub(super) async fn run(args: RestoreArgs, config: &Config) -> Result<Exit, Failure> {
     let report = match restore(&args, config).await {
@@ -37,7 +37,7 @@ pub(super) async fn run(args: RestoreArgs, config: &Config) -> Result<Exit, Fail
 async fn restore(args: &RestoreArgs, config: &Config) -> Result<RestoreReport, IndexError> {
     let access = if args.dry_run { Access::Read } else { Access::Write };
     let index = super::open_index(config, access).await?;
-    let report = index.restore(&args.task, args.dry_run, LeaseTerms::default()).await;
+    let report = index.restore(&args.task, args.dry_run, super::lease_terms(config)).await;
     index.close().await;
     report
 }

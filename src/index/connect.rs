@@ -27,6 +27,25 @@ pub struct Index {
     writer: Option<DatabaseConnection>,
     files: Vec<PathBuf>,
     longest_path: usize,
+    /// Where a run that only looks leaves its row, if it can.
+    pub(super) notes: Option<Notes>,
+}
+
+/// What a connection that writes can be made of.
+#[derive(Debug, Clone)]
+pub(super) struct Notes {
+    dialect: Dialect,
+    url: String,
+}
+
+impl Notes {
+    /// Connects.
+    pub(super) async fn open(&self) -> Result<DatabaseConnection, IndexError> {
+        match self.dialect {
+            Dialect::Sqlite => sqlite::connect_again(&self.url).await,
+            Dialect::Postgres => postgres::connect_again(&self.url).await,
+        }
+    }
 }
 
 /// What opening comes to.
@@ -35,6 +54,8 @@ pub(super) struct Opened {
     pub(super) reader: DatabaseConnection,
     pub(super) writer: Option<DatabaseConnection>,
     pub(super) files: Vec<PathBuf>,
+    /// Whether it is the database that was named, and not an empty one in its stead, and could be written.
+    pub(super) is_real: bool,
 }
 
 /// How long another program's lock, or a server, is waited for.
@@ -65,9 +86,10 @@ impl Index {
             Dialect::Sqlite => sqlite::open(url, access, readers.max(1)).await?,
             Dialect::Postgres => postgres::open(url, access, readers.max(1)).await?,
         };
-        let Opened { reader, writer, files } = opened;
+        let Opened { reader, writer, files, is_real } = opened;
+        let notes = is_real.then(|| Notes { dialect, url: url.to_owned() });
         // That of the database that is meant, also where an empty one stands in for it.
-        Ok(Self { reader, writer, files, longest_path: dialect.words().longest_path })
+        Ok(Self { reader, writer, files, longest_path: dialect.words().longest_path, notes })
     }
 
     /// Returns the files that the database consists of or may make: should they lie within a storage, they are no objects

@@ -27,10 +27,17 @@ pub struct LeaseTerms {
     pub heartbeat: Duration,
 }
 
+impl LeaseTerms {
+    /// A lease of this length, with six signs of life in it.
+    pub fn of(expiry: Duration) -> Self {
+        Self { expiry, heartbeat: expiry / 6 }
+    }
+}
+
 impl Default for LeaseTerms {
     /// Thirty seconds and five.
     fn default() -> Self {
-        Self { expiry: Duration::from_secs(30), heartbeat: Duration::from_secs(5) }
+        Self::of(Duration::from_secs(30))
     }
 }
 

@@ -45,6 +45,42 @@ pub struct Task {
 }
 
 impl Index {
+    /// Notes a run that only looked, and has ended, where the database lets it. A run needs no right to do so.
+    pub async fn note_task(&self, id: &str, request: &Json, started: Timestamp, outcome: &Outcome) {
+        let noted = async {
+            let opened = match (self.writing(), &self.notes) {
+                (Ok(_), _) | (_, None) => None,
+                (Err(_), Some(notes)) => Some(notes.open().await?),
+            };
+            let Some(db) = opened.as_ref().or(self.writing().ok()) else { return Ok(()) };
+            let time = Dialect::of(db).time("?");
+            let insert = format!(
+                "INSERT INTO tasks (id, request, status, result, errors, created_at, started_at, finished_at) \
+                 VALUES (?, ?, ?, ?, ?, {time}, {time}, {time})"
+            );
+            let (began, ended) = (started.to_text(), clock::now().to_text());
+            let values = [
+                id.into(),
+                request.to_string().into(),
+                outcome.status.into(),
+                outcome.result.to_string().into(),
+                outcome.errors.to_string().into(),
+                began.as_str().into(),
+                began.as_str().into(),
+                ended.into(),
+            ];
+            db.execute_raw(sql(db, &insert, values)).await.map_err(IndexError::Write)?;
+            if let Some(db) = opened {
+                // What was noted is committed.
+                let _ = db.close().await;
+            }
+            Ok::<_, IndexError>(())
+        };
+        if let Err(error) = noted.await {
+            tracing::debug!(%error, "that a run has looked could not be noted");
+        }
+    }
+
     /// Returns the newest `most` tasks, the newest first.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ pub struct Reconciler {
     pub(super) identity: Identity,
     lease_terms: LeaseTerms,
     journal_keep: Option<Duration>,
+    notes: bool,
 }
 
 impl Reconciler {
@@ -43,6 +44,7 @@ impl Reconciler {
             identity: Identity::default(),
             lease_terms: LeaseTerms::default(),
             journal_keep: None,
+            notes: true,
         }
     }
 
@@ -50,6 +52,13 @@ impl Reconciler {
     #[must_use]
     pub fn with_identity(mut self, identity: Identity) -> Self {
         self.identity = identity;
+        self
+    }
+
+    /// Leaves no row of a run that only looks.
+    #[must_use]
+    pub fn without_notes(mut self) -> Self {
+        self.notes = false;
         self
     }
 
@@ -85,29 +94,37 @@ impl Reconciler {
         }
         let adoption = if policy.adopts { self.plan_adoption(&scopes, request).await? } else { Adoption::default() };
         let report = Report::new(request.mode, request.dry_run);
-        let lease = match policy.writes {
-            true => Some(
-                self.index.take_lease(report.task_id, &RequestWire::from(request).to_json(), self.lease_terms).await?,
-            ),
-            false => None,
-        };
-        let id = report.task_id.to_string();
-        let ended = self.run_under(lease.as_ref(), request, policy, (scopes, adoption), report, observer).await;
-        if let Some(lease) = lease {
+        let (task, asked, started) = (report.task_id, RequestWire::from(request).to_json(), clock::now());
+        if !policy.writes {
+            let ended = self.run_under(None, request, policy, (scopes, adoption), report, observer).await;
             if let Ok(report) = &ended
-                && let Err(error) = lease.writer().end_task(&id, &outcome_of(report)).await
+                && self.notes
             {
-                // What the run did is done; its row is ended by whoever takes the lease next.
-                tracing::warn!(%error, "how the run ended could not be written down");
+                self.index.note_task(&task.to_string(), &asked, started, &outcome_of(report)).await;
             }
-            if let Some(keep) = self.journal_keep
-                && ended.as_ref().is_ok_and(|report| report.status == Status::Successful)
-                && let Err(error) = lease.writer().trim_journal(keep).await
-            {
-                tracing::warn!(%error, "the journal could not be trimmed; the next run does it");
-            }
-            lease.release().await;
+            return ended;
         }
+        let lease = self.index.take_lease(task, &asked, self.lease_terms).await?;
+        let ended = self.run_under(Some(&lease), request, policy, (scopes, adoption), report, observer).await;
+        let outcome = match &ended {
+            Ok(report) => outcome_of(report),
+            Err(error) => {
+                let mut report = Report::new(request.mode, request.dry_run);
+                report.fail(error.code(), error.to_string());
+                outcome_of(&report)
+            }
+        };
+        if let Err(error) = lease.writer().end_task(&task.to_string(), &outcome).await {
+            // What the run did is done; its row is ended by whoever takes the lease next.
+            tracing::warn!(%error, "how the run ended could not be written down");
+        }
+        if let Some(keep) = self.journal_keep
+            && ended.as_ref().is_ok_and(|report| report.status == Status::Successful)
+            && let Err(error) = lease.writer().trim_journal(keep).await
+        {
+            tracing::warn!(%error, "the journal could not be trimmed; the next run does it");
+        }
+        lease.release().await;
         ended
     }
 

@@ -85,14 +85,15 @@ fn law_12_a_lease_without_a_living_holder_is_taken_over() {
     // Each writing run left its row, and the killed one is known to be gone.
     let tasks = playground.run(&["task", "list", "--format", "json"]).ends(0).json();
     let tasks = tasks.as_array().unwrap();
-    assert_eq!((&tasks[0]["id"], &tasks[0]["status"]), (&last["task_id"], &json!("SUCCESSFUL")), "{tasks:?}");
-    assert_eq!((&tasks[1]["status"], &tasks[1]["errors"][0]["code"]), (&json!("FAILED"), &json!("holder_vanished")));
+    assert_eq!((&tasks[1]["id"], &tasks[1]["status"]), (&last["task_id"], &json!("SUCCESSFUL")), "{tasks:?}");
+    assert_eq!((&tasks[2]["status"], &tasks[2]["errors"][0]["code"]), (&json!("FAILED"), &json!("holder_vanished")));
     let id = last["task_id"].as_str().unwrap();
     let task = playground.run(&["task", "show", id, "--format", "json"]).ends(0).json();
     assert_eq!((&task["result"], &task["request"]["mode"]), (&last["result"], &json!("sync")));
     assert!(task["started_at"].as_str() <= task["finished_at"].as_str(), "{task}");
     assert!(playground.run(&["task", "show", id]).ends(0).out.contains("SUCCESSFUL"));
-    assert!(playground.run(&["task", "list", "--limit", "1"]).ends(0).out.contains(id));
+    assert!(playground.run(&["task", "list", "--limit", "2"]).ends(0).out.contains(id));
+    assert!(!playground.run(&["task", "list", "--limit", "1"]).ends(0).out.contains(id), "the audit came later");
     playground.run(&["task", "show", "nothing"]).ends(2).complains(&["nothing", "task list"]);
 }
 
@@ -147,4 +148,44 @@ fn law_12_a_living_holder_keeps_its_lease() {
         lease.release().await;
         index.close().await;
     });
+}
+
+/// Runs that only look leave their row as well, where the database can be written, and need no right to do so.
+#[test]
+fn every_run_leaves_its_row() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    let audit = playground.rebuild(&[]).ends(1).json();
+    let dry = playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1).json();
+    let sync = playground.rebuild(&["--mode", "sync"]).ends(0).json();
+    let listed = || playground.run(&["task", "list", "--format", "json"]).ends(0).json();
+    let tasks = listed();
+    for (task, run, mode) in [(&tasks[2], &audit, "audit"), (&tasks[1], &dry, "full"), (&tasks[0], &sync, "sync")] {
+        assert_eq!((&task["id"], &task["status"]), (&run["task_id"], &json!("SUCCESSFUL")), "{mode}");
+        assert_eq!((&task["result"], &task["request"]["mode"]), (&run["result"], &json!(mode)));
+    }
+    // To explain is no run, and who asks for nothing to be written gets that.
+    playground.run(&["explain", "--user-id", "1", "a"]).ends(0);
+    if let Some(url) = playground.index.url().strip_prefix("sqlite") {
+        let read_only = format!("sqlite{url}?mode=ro");
+        playground.rebuild(&["--database", &read_only]).ends(0);
+    }
+    assert_eq!(listed().as_array().unwrap().len(), 3);
+    // An index that does not exist is not made for it.
+    let nothing = Playground::new();
+    nothing.rebuild(&[]).ends(0);
+    nothing.rebuild(&[]).ends(0);
+    assert_eq!(nothing.run(&["task", "list", "--format", "json"]).ends(0).json(), json!([]));
+}
+
+/// How long a lease lives can be set, and a wrong setting is told.
+#[test]
+fn the_length_of_a_lease_can_be_set() {
+    let playground = Playground::with_user();
+    playground.rebuild(&["--mode", "sync", "--lease-expiry", "2s"]).ends(0);
+    playground.rebuild(&["--mode", "sync", "--lease-expiry", "10ms"]).ends(2).complains(&["lease"]);
+    std::fs::write(playground.path("c.toml"), "lease_expiry = '1m'").unwrap();
+    playground.rebuild(&["--mode", "sync", "--config", "c.toml"]).ends(0);
+    std::fs::write(playground.path("c.toml"), "lease_expiry = 'soon'").unwrap();
+    playground.rebuild(&["--mode", "sync", "--config", "c.toml"]).ends(2).complains(&["c.toml", "soon"]);
 }

@@ -8,6 +8,7 @@ mod bad_entries;
 mod bad_input;
 mod cli;
 mod excludes;
+mod explain;
 mod identity;
 mod journal;
 mod laws;

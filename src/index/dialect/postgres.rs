@@ -52,12 +52,13 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
         let reader = connect(&options, &shown, Access::Read, readers).await?;
         let standing = schema::standing(&reader, &shown).await?;
         if standing == Standing::Current {
-            return Ok(Opened { reader, writer: None, files: Vec::new() });
+            return Ok(Opened { reader, writer: None, files: Vec::new(), is_real: true });
         }
         let _ = reader.close().await;
         if standing == Standing::Blank {
             // As with a file that does not exist: looking makes nothing.
-            return Ok(Opened { reader: sqlite::empty(&shown).await?, writer: None, files: Vec::new() });
+            let reader = sqlite::empty(&shown).await?;
+            return Ok(Opened { reader, writer: None, files: Vec::new(), is_real: false });
         }
     }
     let writer = connect(&options, &shown, Access::Write, WRITERS).await?;
@@ -73,7 +74,12 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
             None
         }
     };
-    Ok(Opened { reader, writer, files: Vec::new() })
+    Ok(Opened { reader, writer, files: Vec::new(), is_real: true })
+}
+
+/// Connects once more to a database that was opened before, to write into it.
+pub(crate) async fn connect_again(url: &str) -> Result<DatabaseConnection, IndexError> {
+    connect(&parse(url)?, &without_secret(url), Access::Write, 1).await
 }
 
 /// Returns which steps of the schema the database at `url` has, without changing it.

@@ -23,7 +23,7 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
     match SqliteFile::parse(url)? {
         SqliteFile::Memory => {
             let only = empty(url).await?;
-            Ok(Opened { reader: only.clone(), writer: Some(only), files: Vec::new() })
+            Ok(Opened { reader: only.clone(), writer: Some(only), files: Vec::new(), is_real: false })
         }
         SqliteFile::At { path, .. } if Path::new(&path).is_dir() => {
             Err(IndexError::IsDirectory { url: url.to_owned() })
@@ -35,11 +35,11 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
             }
             if access == Access::Read {
                 if !read_only && !exists(&path) {
-                    return Ok(Opened { reader: empty(url).await?, writer: None, files });
+                    return Ok(Opened { reader: empty(url).await?, writer: None, files, is_real: false });
                 }
                 let reader = connect_reading(url, &path, readers).await?;
                 match schema::standing(&reader, url).await? {
-                    Standing::Current => return Ok(Opened { reader, writer: None, files }),
+                    Standing::Current => return Ok(Opened { reader, writer: None, files, is_real: !read_only }),
                     Standing::Blank | Standing::Behind if read_only => {
                         return Err(IndexError::Older { url: url.to_owned() });
                     }
@@ -59,7 +59,7 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
                     None
                 }
             };
-            Ok(Opened { reader, writer, files })
+            Ok(Opened { reader, writer, files, is_real: true })
         }
     }
 }
@@ -75,6 +75,14 @@ pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexEr
             let nothing = connect(url, "sqlite::memory:", Mode::Write, 1).await?;
             schema::steps(&nothing, url).await
         }
+    }
+}
+
+/// Connects once more to a database that was opened before, to write into it.
+pub(crate) async fn connect_again(url: &str) -> Result<DatabaseConnection, IndexError> {
+    match SqliteFile::parse(url)? {
+        SqliteFile::At { path, read_only: false } if exists(&path) => connect(url, &path, Mode::Write, 1).await,
+        _ => Err(IndexError::ReadOnly),
     }
 }
 
