@@ -8,6 +8,7 @@ mod error;
 mod export;
 mod import;
 mod lease;
+mod linking;
 mod links;
 mod owners;
 mod page;
