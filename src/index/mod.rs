@@ -11,6 +11,7 @@ mod import;
 mod inspect;
 mod journal;
 mod lease;
+mod linking;
 mod links;
 mod moves;
 mod owners;
