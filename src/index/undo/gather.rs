@@ -22,6 +22,8 @@ const BATCH: i64 = 1_000;
 const OLDEST: &str = "NOT EXISTS (SELECT 1 FROM journal AS older WHERE older.record_id = line.record_id \
                       AND older.task_id = line.task_id AND older.id < line.id)";
 
+// `coalesce` where a line is found by its record or its path: all lines of a task would be read each time otherwise.
+
 /// A record as it is now.
 #[derive(Debug, Clone)]
 pub(in crate::index) struct Now {
@@ -67,10 +69,10 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let query = format!(
             "WITH RECURSIVE unit(id) AS (SELECT * FROM {} AS seed UNION \
              SELECT near.record_id FROM unit \
-             JOIN journal AS line ON line.record_id = unit.id AND line.task_id = ? \
+             JOIN journal AS line ON line.record_id = unit.id AND coalesce(line.task_id, '') = ? \
              LEFT JOIN stored_files AS mine ON mine.id = unit.id \
              LEFT JOIN stored_files AS holder ON holder.user_id = line.user_id AND holder.path = line.path \
-             JOIN journal AS near ON near.task_id = line.task_id AND (near.record_id = holder.id \
+             JOIN journal AS near ON coalesce(near.task_id, '') = line.task_id AND (near.record_id = holder.id \
                   OR (near.user_id = line.user_id AND near.path = line.path) \
                   OR (near.user_id = mine.user_id AND near.path = mine.path))) \
              SELECT id FROM unit ORDER BY id",
@@ -148,7 +150,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let [path, before, links] = ["line.path", "line.before", "line.links"].map(|column| self.dialect.bytes(column));
         let query = format!(
             "SELECT line.record_id, line.user_id, line.action, {path}, {before}, {links} FROM journal AS line \
-             WHERE line.record_id IN {} AND line.task_id = ? AND {OLDEST} ORDER BY line.id",
+             WHERE line.record_id IN {} AND coalesce(line.task_id, '') = ? AND {OLDEST} ORDER BY line.id",
             self.dialect.words().ids
         );
         self.rows(&query, [ids.into(), self.task.into()], |row| {
