@@ -11,6 +11,7 @@ need() { # need COMMAND PACKAGE...: installs the packages when the command is mi
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
 }
 need cc build-essential
+need git git
 need setpriv util-linux
 if ! scripts/throwaway-postgres.sh --programs >/dev/null 2>&1; then
   # Only the programs are wanted, not a cluster that runs.
@@ -26,8 +27,11 @@ step cargo fmt --all --check
 step cargo clippy --locked --workspace --all-targets -- -D warnings
 step cargo clippy --locked --no-default-features --lib -- -D warnings
 step env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps --document-private-items
-step env -u STORM_INDEX_TEST_POSTGRES cargo test --locked --workspace
+step scripts/deny.sh
+step env -u STORM_INDEX_TEST_POSTGRES -u STORM_INDEX_TEST_GARAGE cargo test --locked --workspace
 # The same tests on PostgreSQL, and those that depend on an order once more where the whole cluster sorts by a language.
 step scripts/throwaway-postgres.sh cargo test --locked --test it
 step scripts/throwaway-postgres.sh --initdb=--locale-provider=icu --initdb=--icu-locale=en-US \
   cargo test --locked --test it -- worlds:: postgres::law_01 law_05
+# What happens on S3, on a real server.
+step scripts/throwaway-garage.sh cargo test --locked --test it -- s3 buckets::

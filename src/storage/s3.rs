@@ -28,22 +28,25 @@ use crate::model::{BadEntry, BadReason, Hides};
 /// Keys that list answers had and that no [`Path`] can hold, until the listing that met them picks them up.
 type SetAside = Arc<Mutex<Vec<String>>>;
 
+tokio::task_local! {
+    /// Where the listing that is being polled sets keys aside: each one its own, however many are under way.
+    static SET_ASIDE: SetAside;
+}
+
 /// A bucket, or what lies below a prefix of one.
 #[derive(Debug)]
 pub(super) struct S3Bucket {
     inner: PrefixStore<AmazonS3>,
     /// Empty, or the prefix with a slash at its end.
     below: String,
-    set_aside: SetAside,
 }
 
 impl S3Bucket {
     /// Builds the client; no request is made yet.
     pub(super) fn new(builder: AmazonS3Builder, prefix: Path) -> Result<Self> {
-        let set_aside = SetAside::default();
-        let client = builder.with_http_connector(Connector { set_aside: Arc::clone(&set_aside) }).build()?;
+        let client = builder.with_http_connector(Connector).build()?;
         let below = if prefix.as_ref().is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { inner: PrefixStore::new(client, prefix), below, set_aside })
+        Ok(Self { inner: PrefixStore::new(client, prefix), below })
     }
 
     /// Puts what the pages of a listing had aside back among their objects.
@@ -51,13 +54,14 @@ impl S3Bucket {
         &self,
         mut pages: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (set_aside, below) = (Arc::clone(&self.set_aside), self.below.clone());
+        let (set_aside, below) = (SetAside::default(), self.below.clone());
         let mut bad: Vec<String> = Vec::new();
         let mut held: Option<Option<Result<ObjectMeta>>> = None;
         Box::pin(stream::poll_fn(move |context| {
             // What a page had aside comes out before the page's first object, hence before anything it could hide.
             if held.is_none() {
-                let Poll::Ready(item) = pages.poll_next_unpin(context) else { return Poll::Pending };
+                let polled = SET_ASIDE.sync_scope(Arc::clone(&set_aside), || pages.poll_next_unpin(context));
+                let Poll::Ready(item) = polled else { return Poll::Pending };
                 bad.append(&mut set_aside.lock().unwrap_or_else(PoisonError::into_inner));
                 held = Some(item);
             }
@@ -121,21 +125,18 @@ fn unaddressable(key: &str) -> Error {
 
 /// Makes HTTP clients whose list answers are edited.
 #[derive(Debug)]
-struct Connector {
-    set_aside: SetAside,
-}
+struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
         let client = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Editor { client, set_aside: Arc::clone(&self.set_aside) }))
+        Ok(HttpClient::new(Editor { client }))
     }
 }
 
 #[derive(Debug)]
 struct Editor {
     client: HttpClient,
-    set_aside: SetAside,
 }
 
 #[async_trait]
@@ -154,9 +155,10 @@ impl HttpService for Editor {
             return Ok(HttpResponse::from_parts(head, HttpResponseBody::from(body)));
         };
         let (edited, aside) = edit(text, is_one_level);
-        // One level is asked for to see folders; its odd keys are told by the listing of all.
-        if !is_one_level {
-            self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).extend(aside);
+        // One level is asked for to see folders; its odd keys are told by the listing of all, outside of which there is
+        // no place for them.
+        if !aside.is_empty() {
+            let _ = SET_ASIDE.try_with(|place| place.lock().unwrap_or_else(PoisonError::into_inner).extend(aside));
         }
         head.headers.remove("content-length");
         let body = edited.map_or_else(|| HttpResponseBody::from(body), HttpResponseBody::from);

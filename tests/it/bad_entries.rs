@@ -127,15 +127,13 @@ fn a_root_that_went_away_says_nothing_of_its_files() {
 #[test]
 fn odd_keys_on_s3_are_set_aside_and_the_rest_is_listed() {
     let backend = Backend::new(Kind::S3);
-    let Backend::S3(server) = &backend else { unreachable!() };
+    let put = |key: &str| block_on(backend.put(key, b"content"));
     for n in 0..2_100 {
-        server.put(&format!("k/{n:05}"), b"x");
+        put(&format!("k/{n:05}"));
     }
-    let odd = ["/lead", "a/../b", "a/./b", "a//b", "k/00500//x", "k/01500/trail/", "tab\tx"];
-    for key in odd {
-        server.put(key, b"content");
-    }
-    server.put("k/00500/", b"");
+    let odd = ["a/../b", "a/./b", "a//b", "k/00500//x", "k/01500/trail/", "tab\tx"];
+    odd.into_iter().for_each(put);
+    block_on(backend.put("k/00500/", b""));
     block_on(async {
         let (objects, bad, doubt) = all(&backend.storage(), None).await;
         assert_eq!((objects.len(), doubt), (2_100, None));

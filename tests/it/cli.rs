@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::playground::{Playground, Ran};
-use crate::support::s3::S3Server;
+use crate::support::backend::{Backend, Kind};
+use crate::support::playground::{Playground, Ran, block_on};
 
 #[test]
 fn exit_0_and_1_follow_drift_alone() {
@@ -163,12 +163,15 @@ fn flags_beat_environment_beats_file() {
 #[test]
 fn s3_through_the_usual_variables() {
     let playground = Playground::with_user();
-    let server = S3Server::start();
-    server.put("some/prefix/1/a.txt", b"hello");
-    server.put("some/prefix/1/", b"");
+    let backend = Backend::new(Kind::S3);
+    block_on(async {
+        backend.put("some/prefix/1/a.txt", b"hello").await;
+        backend.put("some/prefix/1/", b"").await;
+    });
+    let (bucket, server) = backend.bucket();
     let with = |change: &dyn Fn(&mut std::process::Command), args: &[&str]| {
         let mut command = playground.command();
-        command.env("STORAGE_URL", "s3://bucket/some/prefix").envs(server.env());
+        command.env("STORAGE_URL", format!("s3://{bucket}/some/prefix")).envs(server.clone());
         change(&mut command);
         Ran::from(command.args(["rebuild", "--format", "json"]).args(args).output().unwrap())
     };
@@ -188,7 +191,9 @@ fn s3_through_the_usual_variables() {
         )
         .ends(4);
         assert_eq!((ran.json()["status"].as_str(), ran.err.lines().count()), (Some("FAILED"), 1), "{ran:?}");
-        assert!(ran.err.contains(word), "{ran:?}");
+        // Garage does not say which of the two is wrong.
+        let blurred = matches!(backend, Backend::Bucket(_)) && word.starts_with("AWS_");
+        assert!(ran.err.contains(if blurred { "credentials" } else { word }), "{ran:?}");
     }
     assert_eq!(playground.paths(), ["1/a.txt"], "a storage that refuses empties nothing");
 }

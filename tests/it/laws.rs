@@ -127,7 +127,7 @@ fn law_09_what_the_listing_forgot_is_looked_for_again() {
 
 #[test]
 fn law_09_an_answer_that_is_not_not_found_keeps_the_record() {
-    let backend = Backend::new(Kind::S3);
+    let backend = Backend::new(Kind::FakeS3);
     let Backend::S3(server) = &backend else { unreachable!() };
     for n in 0..5 {
         server.put(&format!("1/f{n}"), b"x");
@@ -147,7 +147,7 @@ fn law_09_an_answer_that_is_not_not_found_keeps_the_record() {
 
 #[test]
 fn law_06_a_refused_page_on_s3_ends_in_doubt() {
-    let backend = Backend::new(Kind::S3);
+    let backend = Backend::new(Kind::FakeS3);
     let Backend::S3(server) = &backend else { unreachable!() };
     for user in 1..=3 {
         for n in 0..900 {

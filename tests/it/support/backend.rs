@@ -8,14 +8,18 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use storm_index::storage::{self, Storage};
 use tempfile::TempDir;
 
-use super::s3::S3Server;
+use super::garage::Bucket;
+use super::s3::{self, S3Server};
 
 /// Which storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
     Disk,
+    /// A bucket of a real server where there is one, and else of the one in this process.
     S3,
+    /// Always the server in this process, which can be told to fail.
+    FakeS3,
 }
 
 /// A storage that a test can change behind the reconciler's back.
@@ -23,6 +27,7 @@ pub(crate) enum Backend {
     Memory(Arc<InMemory>),
     Disk(TempDir),
     S3(S3Server),
+    Bucket(Bucket),
 }
 
 impl Backend {
@@ -30,7 +35,8 @@ impl Backend {
         match kind {
             Kind::Memory => Self::Memory(Arc::new(InMemory::new())),
             Kind::Disk => Self::Disk(tempfile::tempdir().unwrap()),
-            Kind::S3 => Self::S3(S3Server::start()),
+            Kind::S3 => Bucket::new().map_or_else(|| Self::S3(S3Server::start()), Self::Bucket),
+            Kind::FakeS3 => Self::S3(S3Server::start()),
         }
     }
 
@@ -39,6 +45,7 @@ impl Backend {
             Self::Memory(store) => Storage::new(Arc::clone(store) as Arc<dyn ObjectStore>),
             Self::Disk(root) => Storage::local(root.path()).unwrap(),
             Self::S3(server) => storage::open(&server.url()).unwrap(),
+            Self::Bucket(bucket) => storage::open(&bucket.url()).unwrap(),
         }
     }
 
@@ -53,6 +60,7 @@ impl Backend {
                 std::fs::write(path, content).unwrap();
             }
             Self::S3(server) => server.put(key, content),
+            Self::Bucket(bucket) => bucket.put(key, content),
         }
     }
 
@@ -61,6 +69,25 @@ impl Backend {
             Self::Memory(store) => store.delete(&Path::parse(key).unwrap()).await.unwrap(),
             Self::Disk(root) => std::fs::remove_file(root.path().join(key)).unwrap(),
             Self::S3(server) => server.remove(key),
+            Self::Bucket(bucket) => bucket.remove(key),
+        }
+    }
+
+    /// Makes what lies below a prefix of the bucket the storage.
+    pub(crate) fn narrow(&mut self, prefix: &str) {
+        match self {
+            Self::S3(server) => server.prefix = prefix.to_owned(),
+            Self::Bucket(bucket) => bucket.prefix = prefix.to_owned(),
+            Self::Memory(_) | Self::Disk(_) => panic!("not a bucket"),
+        }
+    }
+
+    /// Returns the bucket's name, and the variables by which a child process finds its server.
+    pub(crate) fn bucket(&self) -> (&str, [(&'static str, String); 4]) {
+        match self {
+            Self::S3(server) => (s3::BUCKET, server.env()),
+            Self::Bucket(bucket) => (&bucket.name, bucket.env()),
+            Self::Memory(_) | Self::Disk(_) => panic!("not a bucket"),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod database;
 pub(crate) mod faults;
+pub(crate) mod garage;
 pub(crate) mod markers;
 pub(crate) mod playground;
 pub(crate) mod random;
