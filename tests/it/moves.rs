@@ -256,34 +256,45 @@ fn law_11_a_move_out_of_a_hidden_place_waits_until_it_can_be_seen() {
     assert_eq!(opens(&playground)[&token], "out");
 }
 
-/// The same on S3, where the entity tag names the content.
+/// The same on S3, where the entity tag names the content, and the marker names the bucket.
 #[test]
 fn law_11_on_s3_the_tag_of_the_content_tells() {
     let backend = Backend::new(Kind::S3);
-    let Backend::S3(server) = &backend else { unreachable!() };
     let playground = Playground::with_user();
-    for n in 0..1_200 {
-        server.put(&format!("1/a/f{n:04}"), format!("content {n}").as_bytes());
+    let put = |key: &str, content: &str| block_on(backend.put(key, content.as_bytes()));
+    let remove = |key: &str| block_on(backend.remove(key));
+    for n in 0..1_100 {
+        put(&format!("1/a/f{n:04}"), &format!("content {n}"));
     }
-    server.put("1/copy", b"content 7");
-    let run = |args: &[&str]| playground.rebuild(&[args, &["--storage", &server.url()]].concat());
+    put("1/copy", "content 7");
+    let url = backend.url();
+    let run = |args: &[&str]| playground.rebuild(&[args, &["--storage", &url]].concat());
     run(&["--mode", "sync"]).ends(0);
+    let status = playground.run(&["storage", "status", "--format", "json", "--storage", &url]).ends(0).json();
+    assert_eq!((&status["marker"], &status["storage_id"]), (&"found".into(), &status["bound_to"]));
     let before = ids(&playground);
-    for n in 0..1_200 {
-        server.remove(&format!("1/a/f{n:04}"));
-        server.put(&format!("1/b/f{n:04}"), format!("content {n}").as_bytes());
+    for n in 0..1_100 {
+        remove(&format!("1/a/f{n:04}"));
+        put(&format!("1/b/f{n:04}"), &format!("content {n}"));
     }
     let result = run(&["--mode", "full", "--force"]).ends(0).result();
-    assert_eq!(moves(&result), [1_199, 1_199, 1, 1, 0, 0, 0], "all but the one that has a copy: {result}");
+    assert_eq!(moves(&result), [1_099, 1_099, 1, 1, 0, 0, 0], "all but the one that has a copy: {result}");
     let after = ids(&playground);
-    for n in (0..1_200).filter(|n| *n != 7) {
+    for n in (0..1_100).filter(|n| *n != 7) {
         assert_eq!(before[&format!("1/a/f{n:04}")], after[&format!("1/b/f{n:04}")]);
     }
     // A look that is not answered keeps the record where it is.
-    server.remove("1/b/f0001");
-    server.put("1/c/f0001", b"content 1");
-    server.faults().refuse_head = Some("1/b/f0001".to_owned());
-    let result = run(&["--mode", "sync"]).ends(4).result();
-    assert_eq!(moves(&result)[..3], [1, 0, 1], "{result}");
-    assert_eq!(result["errors"][0]["code"], "head_failed");
+    remove("1/b/f0001");
+    put("1/c/f0001", "content 1");
+    if let Backend::S3(server) = &backend {
+        server.faults().refuse_head = Some("1/b/f0001".to_owned());
+        let result = run(&["--mode", "sync"]).ends(4).result();
+        assert_eq!(moves(&result)[..3], [1, 0, 1], "{result}");
+        assert_eq!(result["errors"][0]["code"], "head_failed");
+        server.faults().refuse_head = None;
+    }
+    assert_eq!(moves(&run(&["--mode", "sync"]).ends(0).result())[..2], [1, 1]);
+    // Another bucket is not believed.
+    remove(".storm-index/identity.json");
+    assert_eq!(run(&["--mode", "sync"]).ends(3).result()["refusal"]["code"], "wrong_storage");
 }

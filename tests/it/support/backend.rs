@@ -49,6 +49,15 @@ impl Backend {
         }
     }
 
+    /// Returns the URL by which a program finds the bucket.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::S3(server) => server.url(),
+            Self::Bucket(bucket) => bucket.url(),
+            Self::Memory(_) | Self::Disk(_) => panic!("not a bucket"),
+        }
+    }
+
     pub(crate) async fn put(&self, key: &str, content: &[u8]) {
         match self {
             Self::Memory(store) => {
