@@ -66,17 +66,25 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     /// Returns `records` and all others of the task that hang together with them: who is where one of them was, and who
     /// was where one of them is or was.
     pub(in crate::index) async fn connected(&self, records: &[RecordId]) -> Result<Vec<RecordId>, IndexError> {
+        let look_up = |join, table, name, found| self.dialect.look_up(join, table, name, found);
+        let steps = [
+            look_up("JOIN", "journal", "line", "line.record_id = unit.id AND coalesce(line.task_id, '') = ?"),
+            look_up("LEFT JOIN", "stored_files", "mine", "mine.id = unit.id"),
+            look_up("LEFT JOIN", "stored_files", "holder", "holder.user_id = line.user_id AND holder.path = line.path"),
+            look_up(
+                "JOIN",
+                "journal",
+                "near",
+                "coalesce(near.task_id, '') = line.task_id AND (near.record_id = holder.id \
+                 OR (near.user_id = line.user_id AND near.path = line.path) \
+                 OR (near.user_id = mine.user_id AND near.path = mine.path))",
+            ),
+        ];
         let query = format!(
-            "WITH RECURSIVE unit(id) AS (SELECT * FROM {} AS seed UNION \
-             SELECT near.record_id FROM unit \
-             JOIN journal AS line ON line.record_id = unit.id AND coalesce(line.task_id, '') = ? \
-             LEFT JOIN stored_files AS mine ON mine.id = unit.id \
-             LEFT JOIN stored_files AS holder ON holder.user_id = line.user_id AND holder.path = line.path \
-             JOIN journal AS near ON coalesce(near.task_id, '') = line.task_id AND (near.record_id = holder.id \
-                  OR (near.user_id = line.user_id AND near.path = line.path) \
-                  OR (near.user_id = mine.user_id AND near.path = mine.path))) \
+            "WITH RECURSIVE unit(id) AS (SELECT * FROM {} AS seed UNION SELECT near.record_id FROM unit {}) \
              SELECT id FROM unit ORDER BY id",
-            self.dialect.words().ids
+            self.dialect.words().ids,
+            steps.join(" ")
         );
         let values = [json(records.iter()).into(), self.task.into()];
         self.rows(&query, values, |row| row.try_get_by_index(0)).await
