@@ -23,6 +23,7 @@ const OLDEST: &str = "NOT EXISTS (SELECT 1 FROM journal AS older WHERE older.rec
                       AND older.task_id = line.task_id AND older.id < line.id)";
 
 // `coalesce` where a line is found by its record or its path: all lines of a task would be read each time otherwise.
+// And an order by `id + 0` where the ids are given: all rows would be read in that order otherwise.
 
 /// A record as it is now.
 #[derive(Debug, Clone)]
@@ -158,7 +159,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let [path, before, links] = ["line.path", "line.before", "line.links"].map(|column| self.dialect.bytes(column));
         let query = format!(
             "SELECT line.record_id, line.user_id, line.action, {path}, {before}, {links} FROM journal AS line \
-             WHERE line.record_id IN {} AND coalesce(line.task_id, '') = ? AND {OLDEST} ORDER BY line.id",
+             WHERE line.record_id IN {} AND coalesce(line.task_id, '') = ? AND {OLDEST} ORDER BY line.id + 0",
             self.dialect.words().ids
         );
         self.rows(&query, [ids.into(), self.task.into()], |row| {
@@ -198,7 +199,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     async fn now(&self, ids: &str) -> Result<HashMap<RecordId, Now>, IndexError> {
         let (image, links) = (journal::image(self.dialect), journal::links(self.dialect));
         let query = format!(
-            "SELECT id, {}, {} FROM stored_files WHERE id IN {} ORDER BY id{}",
+            "SELECT id, {}, {} FROM stored_files WHERE id IN {} ORDER BY id + 0{}",
             self.dialect.bytes(&image),
             self.dialect.bytes(&links),
             self.dialect.words().ids,
