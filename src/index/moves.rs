@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use super::deletes::versions_now;
-use super::dialect::{Dialect, sql};
+use super::dialect::{Dialect, run, sql};
 use super::error::IndexError;
 use super::journal;
 use super::retry::{Patience, unconfirmed};
@@ -70,6 +70,7 @@ impl Writer {
     async fn carry_once(&self, moves: &[Carry]) -> Result<Vec<Carried>, IndexError> {
         let transaction = self.begin().await?;
         let dialect = Dialect::of(&transaction);
+        run(&transaction, dialect.words().small_steps, []).await.map_err(IndexError::Write)?;
         let now = versions_now(&transaction, &json(moves.iter().map(|m| m.id))).await?;
         let holders = holders(&transaction, moves.iter().map(|m| (m.user, m.path())), dialect.words().lock).await?;
         let steps: Vec<Step> = moves
@@ -131,10 +132,11 @@ pub(super) async fn holders<'p>(
         count = at + 1;
         (at, user, path)
     }));
+    // Not plainly by id, or PostgreSQL might walk through all records in that order, and look for each in the list.
     let query = format!(
         "SELECT place.at, stored_files.id FROM (SELECT CAST(value->>0 AS bigint) AS at, CAST(value->>1 AS bigint) AS user_id, \
          value->>2 AS path FROM {}) AS place JOIN stored_files \
-         ON stored_files.user_id = place.user_id AND stored_files.path = place.path ORDER BY stored_files.id{}",
+         ON stored_files.user_id = place.user_id AND stored_files.path = place.path ORDER BY stored_files.id + 0{}",
         words.rows, lock
     );
     let rows = db.query_all_raw(sql(db, &query, [rows.into()])).await.map_err(IndexError::Write)?;

@@ -44,7 +44,7 @@ pub(super) struct Words {
     pub(super) object: &'static str,
     /// What stands before and behind what is gathered into the text of a JSON array.
     pub(super) array: (&'static str, &'static str),
-    /// Run before rows are followed from one to the next through their indexes, a step at a time.
+    /// Run in a transaction whose statements find rows through their indexes.
     pub(super) small_steps: &'static str,
     /// The encoding of text, and what it has to be.
     pub(super) encoding: (&'static str, &'static str),
@@ -105,9 +105,9 @@ static POSTGRES: Words = Words {
     tables: "SELECT CAST(tablename AS text) FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
     object: "json_build_object",
     array: ("CAST(json_agg(", ") AS text)"),
-    // It guesses ten times as many rows at each step, and would rather read whole tables every time.
+    // It knows nothing yet of what was just written, and would rather read whole tables.
     small_steps: "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
-                  set_config('enable_seqscan', 'off', true)",
+                  set_config('enable_material', 'off', true), set_config('enable_seqscan', 'off', true)",
     encoding: (
         "SELECT CAST(pg_encoding_to_char(encoding) AS text) FROM pg_catalog.pg_database WHERE datname = current_database()",
         "UTF8",
@@ -186,6 +186,17 @@ impl Dialect {
         match self {
             Self::Sqlite => format!("unixepoch({column}, 'subsec') < ?"),
             Self::Postgres => format!("{column} < to_timestamp(?)"),
+        }
+    }
+
+    /// Joins the rows of a table that a condition finds for each row so far, through an index.
+    pub(super) fn look_up(self, join: &str, table: &str, name: &str, found: &str) -> String {
+        match self {
+            Self::Sqlite => format!("{join} {table} AS {name} ON {found}"),
+            // Otherwise it would rather read whole tables: it guesses ten times as many rows at each step of a recursion.
+            Self::Postgres => {
+                format!("{join} LATERAL (SELECT * FROM {table} AS {name} WHERE {found} OFFSET 0) AS {name} ON true")
+            }
         }
     }
 

@@ -23,6 +23,7 @@ const OLDEST: &str = "NOT EXISTS (SELECT 1 FROM journal AS older WHERE older.rec
                       AND older.task_id = line.task_id AND older.id < line.id)";
 
 // `coalesce` where a line is found by its record or its path: all lines of a task would be read each time otherwise.
+// And an order by `id + 0` where the ids are given: all rows would be read in that order otherwise.
 
 /// A record as it is now.
 #[derive(Debug, Clone)]
@@ -66,17 +67,25 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     /// Returns `records` and all others of the task that hang together with them: who is where one of them was, and who
     /// was where one of them is or was.
     pub(in crate::index) async fn connected(&self, records: &[RecordId]) -> Result<Vec<RecordId>, IndexError> {
+        let look_up = |join, table, name, found| self.dialect.look_up(join, table, name, found);
+        let steps = [
+            look_up("JOIN", "journal", "line", "line.record_id = unit.id AND coalesce(line.task_id, '') = ?"),
+            look_up("LEFT JOIN", "stored_files", "mine", "mine.id = unit.id"),
+            look_up("LEFT JOIN", "stored_files", "holder", "holder.user_id = line.user_id AND holder.path = line.path"),
+            look_up(
+                "JOIN",
+                "journal",
+                "near",
+                "coalesce(near.task_id, '') = line.task_id AND (near.record_id = holder.id \
+                 OR (near.user_id = line.user_id AND near.path = line.path) \
+                 OR (near.user_id = mine.user_id AND near.path = mine.path))",
+            ),
+        ];
         let query = format!(
-            "WITH RECURSIVE unit(id) AS (SELECT * FROM {} AS seed UNION \
-             SELECT near.record_id FROM unit \
-             JOIN journal AS line ON line.record_id = unit.id AND coalesce(line.task_id, '') = ? \
-             LEFT JOIN stored_files AS mine ON mine.id = unit.id \
-             LEFT JOIN stored_files AS holder ON holder.user_id = line.user_id AND holder.path = line.path \
-             JOIN journal AS near ON coalesce(near.task_id, '') = line.task_id AND (near.record_id = holder.id \
-                  OR (near.user_id = line.user_id AND near.path = line.path) \
-                  OR (near.user_id = mine.user_id AND near.path = mine.path))) \
+            "WITH RECURSIVE unit(id) AS (SELECT * FROM {} AS seed UNION SELECT near.record_id FROM unit {}) \
              SELECT id FROM unit ORDER BY id",
-            self.dialect.words().ids
+            self.dialect.words().ids,
+            steps.join(" ")
         );
         let values = [json(records.iter()).into(), self.task.into()];
         self.rows(&query, values, |row| row.try_get_by_index(0)).await
@@ -150,7 +159,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let [path, before, links] = ["line.path", "line.before", "line.links"].map(|column| self.dialect.bytes(column));
         let query = format!(
             "SELECT line.record_id, line.user_id, line.action, {path}, {before}, {links} FROM journal AS line \
-             WHERE line.record_id IN {} AND coalesce(line.task_id, '') = ? AND {OLDEST} ORDER BY line.id",
+             WHERE line.record_id IN {} AND coalesce(line.task_id, '') = ? AND {OLDEST} ORDER BY line.id + 0",
             self.dialect.words().ids
         );
         self.rows(&query, [ids.into(), self.task.into()], |row| {
@@ -190,7 +199,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     async fn now(&self, ids: &str) -> Result<HashMap<RecordId, Now>, IndexError> {
         let (image, links) = (journal::image(self.dialect), journal::links(self.dialect));
         let query = format!(
-            "SELECT id, {}, {} FROM stored_files WHERE id IN {} ORDER BY id{}",
+            "SELECT id, {}, {} FROM stored_files WHERE id IN {} ORDER BY id + 0{}",
             self.dialect.bytes(&image),
             self.dialect.bytes(&links),
             self.dialect.words().ids,
