@@ -2,6 +2,7 @@
 
 use super::evidence::{self, About, Found};
 use super::plan::{OrphanPlan, SkipReason, plan_orphan};
+use super::rename::Side;
 use super::report::{Action, FindingKind};
 use super::run::{Run, WRITES};
 use super::scopes::Scope;
@@ -39,7 +40,7 @@ impl Run<'_> {
         let user = scope.user.id;
         if !scope.adopted {
             loop {
-                self.cursor.load(user).await?;
+                self.load(user).await?;
                 if self.cursor.peek_path().is_none() {
                     break;
                 }
@@ -49,6 +50,15 @@ impl Run<'_> {
         }
         self.decide().await?;
         self.scopes.advance();
+        Ok(())
+    }
+
+    /// Waits for the next record of `user`. Records that are left out may be those of renamed files all the same.
+    pub(super) async fn load(&mut self, user: UserId) -> Result<(), Stop> {
+        self.cursor.load(user).await?;
+        for print in self.cursor.take_left_out().into_iter().filter(|_| self.moves) {
+            self.waiting.note(Some(print), Side::Hidden)?;
+        }
         Ok(())
     }
 
@@ -76,10 +86,10 @@ impl Run<'_> {
         while let Some(scope) = self.scopes.current() {
             let (user, adopted) = (scope.user.id, scope.adopted);
             if !adopted {
-                self.cursor.load(user).await?;
+                self.load(user).await?;
                 while self.cursor.peek_path().is_some() {
                     self.pass_hidden()?;
-                    self.cursor.load(user).await?;
+                    self.load(user).await?;
                 }
                 self.leave_user();
             }

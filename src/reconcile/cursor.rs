@@ -3,7 +3,7 @@
 
 use super::excludes::Excludes;
 use crate::index::{IndexError, RecordPage, RecordPages};
-use crate::model::{RecordFacts, RecordId, UserId};
+use crate::model::{Fingerprint, RecordFacts, RecordId, UserId};
 
 /// Where the reading of records is.
 #[derive(Debug)]
@@ -13,12 +13,14 @@ pub(super) struct RecordCursor {
     at: usize,
     last: Option<String>,
     excludes: Excludes,
+    /// What the records that are left out are of.
+    left_out: Vec<Fingerprint>,
 }
 
 impl RecordCursor {
     /// Stands before the first record that is not left out.
     pub(super) fn new(pages: RecordPages, excludes: Excludes) -> Self {
-        Self { pages, page: None, at: 0, last: None, excludes }
+        Self { pages, page: None, at: 0, last: None, excludes, left_out: Vec::new() }
     }
 
     /// Tells whether the next record of the user is at hand without waiting.
@@ -86,8 +88,14 @@ impl RecordCursor {
     fn pass_excluded(&mut self) {
         let Some(page) = &self.page else { return };
         while self.at < page.len() && self.excludes.matches(page.path(self.at)) {
+            self.left_out.extend(page.get(self.at).fingerprint());
             self.at += 1;
         }
+    }
+
+    /// Takes what the records are of that were left out since this was asked last.
+    pub(super) fn take_left_out(&mut self) -> Vec<Fingerprint> {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Leaves the user, whose records are at their end.

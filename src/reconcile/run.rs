@@ -189,7 +189,7 @@ impl Run<'_> {
         self.report.tally.objects += 1;
         loop {
             if !adopted && !self.cursor.is_ready() {
-                self.cursor.load(user).await?;
+                self.load(user).await?;
             }
             match front(&object.key[path_at..], self.cursor.peek_path()) {
                 Front::Record => self.orphan()?,
@@ -216,7 +216,7 @@ impl Run<'_> {
             return Ok(());
         }
         loop {
-            self.cursor.load(user).await?;
+            self.load(user).await?;
             if front(&key[path_at..], self.cursor.peek_path()) != Front::Record {
                 return Ok(());
             }

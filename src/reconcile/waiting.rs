@@ -80,6 +80,7 @@ impl Fates<'_> {
 impl Waiting {
     /// Notes something that carries a fingerprint and does not wait.
     pub(super) fn note(&mut self, fingerprint: Option<Fingerprint>, side: Side) -> io::Result<()> {
+        self.has_source |= side == Side::Hidden;
         self.carry(fingerprint, side, 0)
     }
 
@@ -114,7 +115,7 @@ impl Waiting {
     /// Decides what has moved, of a user all of whose objects were seen or not (`complete`), and begins anew.
     pub(super) fn decide(&mut self, complete: bool) -> io::Result<Decided> {
         let items = self.items.finish()?;
-        let may_have_moved = self.has_target && (self.has_source || !complete);
+        let may_have_moved = self.has_target && self.has_source;
         (self.has_source, self.has_target) = (false, false);
         let (mut moves, mut fates, mut tangle) = (Numbers::default(), Numbers::default(), Vec::new());
         if may_have_moved {

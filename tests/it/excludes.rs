@@ -56,3 +56,22 @@ fn what_is_left_out_is_no_trouble() {
         playground.rebuild(&["--exclude", bad]).ends(2).complains(&["exclude"]);
     }
 }
+
+/// A file that was renamed out of what is left out: its record is not seen, and still it is the file's.
+#[test]
+fn law_11_a_rename_out_of_what_is_left_out_waits() {
+    let playground = Playground::with_user();
+    for key in ["1/cache/a", "1/cache/b", "1/keep"] {
+        playground.write(key, key);
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let token = playground.run(&["share", "create", "--user-id", "1", "cache/a"]).ends(0).out;
+    std::fs::rename(playground.path("files/1/cache/a"), playground.path("files/1/a")).unwrap();
+    playground.write("1/new", "new");
+    let without = playground.rebuild(&["--mode", "full", "--force", "--exclude", "cache/"]).ends(0).result();
+    assert_eq!((&without["records_created"], &without["missing_in_db"]), (&1.into(), &2.into()), "{without}");
+    let with = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    assert_eq!(with["records_moved"], 1, "{with}");
+    let links = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    assert_eq!((&links[0]["token"], &links[0]["path"]), (&token.trim().into(), &"a".into()));
+}
