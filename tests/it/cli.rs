@@ -136,7 +136,7 @@ fn migrations_are_shown_and_applied() {
     assert_eq!(state(&playground), 0);
     assert!(!playground.path("index.sqlite3").exists(), "looking makes nothing");
     playground.run(&["migrate", "up"]).ends(0);
-    assert_eq!(state(&playground), 7);
+    assert_eq!(state(&playground), 8);
     playground.run(&["migrate", "up"]).ends(0);
 }
 
