@@ -8,6 +8,7 @@ use super::output;
 use crate::config::Config;
 use crate::error::Error;
 use crate::index::{Access, Index, PlacedLink, ShareLink};
+use crate::reconcile::RunVerdict;
 use crate::storage::{self, Glance, Step, StorageReader, Trouble};
 
 /// How many keys are asked for at a time.
@@ -19,7 +20,14 @@ const PATIENCE: u64 = 2 * GLANCES as u64;
 pub(super) async fn run(format: Format, config: &Config) -> Result<Exit, Failure> {
     let storage = storage::open(config.storage()?).map_err(Error::from)?;
     let index = super::open_index(config, Access::Read).await?;
-    let storage = storage.without_files(index.files()).reader();
+    let storage = storage.without_files(index.files());
+    // On another storage, or none, all of them would dangle.
+    match super::reconciler(&storage, &index, config).outlook().await?.verdict {
+        RunVerdict::Go => {}
+        RunVerdict::Refused(refusal) => return Err(Failure::new(Exit::Refused, refusal.message)),
+        RunVerdict::Trouble(trouble) => return Err(Failure::new(Exit::Failed, trouble.message)),
+    }
+    let storage = storage.reader();
     let mut list = List { format, storage, trusted: false, found: 0, unaddressable: 0, unanswered: 0 };
     list.begin();
     let looked = list.look(&index).await;

@@ -7,7 +7,7 @@ use super::report::{Action, FindingKind};
 use super::run::{Run, WRITES};
 use super::scopes::Scope;
 use super::stop::Stop;
-use super::waiting::{CAME, Decided, Item, LEFT, UNDECIDED};
+use super::waiting::{Decided, Item, UNDECIDED};
 use crate::index::IndexError;
 use crate::model::{ObjectFacts, Orphan, Prefix, Timestamp, UserId};
 use crate::storage::{Doubt, content_type_of};
@@ -121,10 +121,11 @@ impl Run<'_> {
                     }
                 }
                 (Item::Orphan(orphan), UNDECIDED) => self.defer_orphan(&orphan, prefix),
-                (Item::Missing(object), 0) | (Item::Stale(_, object, _), LEFT) => self.create(object, whose, false)?,
+                (Item::Missing(object), 0) => self.create(object, whose, false)?,
                 (Item::Missing(object), UNDECIDED) => self.defer_missing(&object, whose),
                 (Item::Stale(record, object, reasons), 0) => self.refresh(record, object, &reasons, whose),
-                (Item::Orphan(_), LEFT | _) | (Item::Missing(_), CAME | _) | (Item::Stale(..), _) => {}
+                // Its record was carried, or one was carried to it, or both.
+                (Item::Orphan(_) | Item::Missing(_) | Item::Stale(..), _) => {}
             }
             if self.orphans.len() >= ORPHANS {
                 self.decide_orphans().await?;

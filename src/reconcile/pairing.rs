@@ -10,7 +10,7 @@ use super::run::Run;
 use super::stop::Stop;
 use crate::index::{IndexError, NewRecord, Refresh};
 use crate::model::{ObjectFacts, Orphan, RecordId};
-use crate::storage::content_type_of;
+use crate::storage::{StorageReader, content_type_of};
 
 impl Run<'_> {
     pub(super) fn unclaimed(&mut self, object: &ObjectFacts) {
@@ -128,7 +128,9 @@ impl Run<'_> {
             self.damaged(&IndexError::Damaged(damaged.id));
         } else if let (Some(record), Some(scope)) = (record, self.scopes.current()) {
             let key = scope.user.prefix.key_of(record.path);
-            let print = if self.moves { record.fingerprint() } else { None };
+            // What no storage could have cannot be looked for, and so cannot be said to have moved.
+            let may_move = self.moves && StorageReader::is_addressable(&key);
+            let print = record.fingerprint().filter(|_| may_move);
             match self.doubts.shadow(&key) {
                 Shadow::None => self.waiting.orphan(Orphan::of(scope.user.id, &record), print)?,
                 Shadow::Itself => self.waiting.note(print, Side::Record)?,

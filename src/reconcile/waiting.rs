@@ -26,9 +26,9 @@ pub(super) enum Item {
 }
 
 /// Set on an item whose record has moved away.
-pub(super) const LEFT: u64 = 1;
+const LEFT: u64 = 1;
 /// Set on an item to whose object a record has moved.
-pub(super) const CAME: u64 = 2;
+const CAME: u64 = 2;
 /// Set on an item that may have moved, or not.
 pub(super) const UNDECIDED: u64 = 4;
 

@@ -102,9 +102,14 @@ impl StorageReader {
         Ok(names.filter(|name| !is_reserved(&format!("{name}/"))).collect())
     }
 
+    /// Tells whether a storage can be asked for `key`: no listing names any other.
+    pub fn is_addressable(key: &str) -> bool {
+        !key.is_empty() && Path::parse(key).is_ok_and(|path| path.as_ref() == key)
+    }
+
     /// Asks for one object by its `key`, right now.
     pub async fn glance(&self, key: &str) -> Glance {
-        let Some(path) = Path::parse(key).ok().filter(|path| path.as_ref() == key && !key.is_empty()) else {
+        let Some(path) = Path::parse(key).ok().filter(|_| Self::is_addressable(key)) else {
             return Glance::Unaddressable;
         };
         if self.hidden.iter().any(|hidden| hidden == key) {
