@@ -197,6 +197,22 @@ fn law_06_a_distorted_listing_is_never_complete() {
     });
 }
 
+/// A listing that breaks off is taken up again behind its last key; nothing is told twice, and nothing is left out.
+#[test]
+fn law_06_a_listing_that_breaks_off_is_taken_up_once() {
+    block_on(async {
+        for n in [1, 5, 9, 10] {
+            let inner = Arc::new(InMemory::new());
+            for n in 0..10 {
+                inner.put(&Path::parse(format!("k{n}")).unwrap(), "x".into()).await.unwrap();
+            }
+            let storage = Storage::new(Arc::new(FaultStore { inner, fault: Fault::FailOnce(n) }));
+            let (objects, _, doubt) = all(&storage, None).await;
+            assert_eq!((objects.len(), doubt), (10, None), "{n}");
+        }
+    });
+}
+
 #[test]
 fn an_answer_that_is_cut_off_on_the_wire_is_asked_for_again() {
     let backend = Backend::new(Kind::FakeS3);

@@ -19,6 +19,8 @@ use storm_index::model::is_reserved;
 pub(crate) enum Fault {
     /// It fails after so many objects.
     FailAfter(usize),
+    /// It fails after so many objects, and goes on when it is asked again for those behind the last.
+    FailOnce(usize),
     /// It tells this object twice.
     Repeat(usize),
     /// It tells the first so many objects again and again.
@@ -51,7 +53,7 @@ impl ObjectStore for FaultStore {
                 |meta: &Result<ObjectMeta>| meta.as_ref().is_ok_and(|meta| !is_reserved(meta.location.as_ref()));
             let mut all: Vec<Result<ObjectMeta>> = all.filter(|meta| std::future::ready(counted(meta))).collect().await;
             match fault {
-                Fault::FailAfter(n) => {
+                Fault::FailAfter(n) | Fault::FailOnce(n) => {
                     all.truncate(n);
                     all.push(Err(Error::Generic { store: "FaultStore", source: "the wire was cut".into() }));
                 }
@@ -69,6 +71,15 @@ impl ObjectStore for FaultStore {
             stream::iter(all)
         };
         Box::pin(stream::once(distorted).flatten())
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        if matches!(self.fault, Fault::FailOnce(_)) {
+            return self.inner.list_with_offset(prefix, offset);
+        }
+        let offset = offset.clone();
+        let behind = move |item: &Result<ObjectMeta>| item.as_ref().map_or(true, |meta| meta.location > offset);
+        self.list(prefix).filter(move |item| std::future::ready(behind(item))).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
