@@ -10,7 +10,7 @@ use super::output;
 use crate::config::Config;
 use crate::error::Error;
 use crate::index::{Access, Entry, ShareLink};
-use crate::reconcile::{Action, Evidence, FindingKind, Mode, Observer, Progress, RefusalWire, Request};
+use crate::reconcile::{Action, Evidence, FindingKind, Mode, Observer, Progress, RefusalCode, RefusalWire, Request};
 use crate::storage::{self, Glance};
 
 /// All that there is to say.
@@ -97,7 +97,15 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
     }
     let problems: Vec<&str> = report.problems.iter().map(|p| p.message.as_str()).collect();
     problems.iter().copied().chain(trouble.as_deref()).for_each(output::complain);
-    Ok(if problems.is_empty() && trouble.is_none() { Exit::Done } else { Exit::Failed })
+    let wrong = matches!(
+        report.refusal.as_ref().map(|refusal| refusal.code),
+        Some(RefusalCode::WrongStorage | RefusalCode::StorageUnbound)
+    );
+    Ok(match (problems.is_empty() && trouble.is_none(), wrong) {
+        (false, _) => Exit::Failed,
+        (true, true) => Exit::Refused,
+        (true, false) => Exit::Done,
+    })
 }
 
 /// Names the rule that decides.

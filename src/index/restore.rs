@@ -11,15 +11,16 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::connect::Index;
-use super::dialect::{Dialect, lossy};
+use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::lease::LeaseTerms;
 use super::retry::{Patience, unconfirmed};
-use super::tasks::Outcome;
+use super::tasks::{Outcome, Task};
 use super::undo::apply::Apply;
 use super::undo::gather::Gather;
 use super::undo::{Case, Conflict, Verdict, links, settle};
 use super::writes::Writer;
+use crate::clock;
 use crate::model::{RecordId, UserId};
 
 /// What a restore came to.
@@ -172,8 +173,11 @@ impl Index {
     /// When there is no such task, another run holds the lease, or the index cannot be read or written. Nothing is changed
     /// then.
     pub async fn restore(&self, of: &str, dry_run: bool, terms: LeaseTerms) -> Result<RestoreReport, IndexError> {
-        self.task(of).await?;
+        let task = self.task(of).await?;
         let mut report = RestoreReport::new(of, dry_run);
+        if let Some(forgotten) = self.forgotten(&task).await? {
+            report.add(forgotten);
+        }
         let request = json!({ "restore": of, "dry_run": dry_run });
         let lease = match dry_run {
             true => None,
@@ -197,6 +201,30 @@ impl Index {
             lease.release().await;
         }
         Ok(report)
+    }
+
+    /// Tells if the journal has forgotten what `task` did, or a part of it.
+    async fn forgotten(&self, task: &Task) -> Result<Option<Batch>, IndexError> {
+        let result: Json =
+            task.result.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        let counts =
+            ["records_updated", "records_moved", "records_deleted"].map(|key| result[key].as_u64().unwrap_or(0));
+        let did: u64 = if result["dry_run"] == true { 0 } else { counts.iter().sum() };
+        let query = sql(&self.reader, "SELECT count(*) FROM journal WHERE task_id = ?", [task.id.as_str().into()]);
+        let row = self.reader.query_one_raw(query).await.map_err(IndexError::Read)?;
+        let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(IndexError::Read)?;
+        let lost = did.saturating_sub(u64::try_from(count).unwrap_or(0));
+        let problem = RestoreProblem {
+            code: "journal_trimmed".to_owned(),
+            message: format!(
+                "the journal has forgotten {lost} of the {did} changes of task {}; the rest is restored",
+                task.id
+            ),
+            record_id: None,
+            user_id: None,
+            path: None,
+        };
+        Ok((lost > 0).then(|| Batch { problems: vec![problem], ..Batch::default() }))
     }
 
     /// Returns the restores of the task `of` so far.
@@ -256,7 +284,7 @@ impl Restore<'_> {
             batch.ahead = connected.iter().copied().filter(|record| !turn.contains(record)).collect();
             let (cases, now) = gather.cases(&connected, &self.undoings).await?;
             let plan = settle(&cases);
-            let links = links::plan(&cases, &plan.verdicts, &gather.links(&cases).await?);
+            let links = links::plan(&cases, &plan.verdicts, &gather.links(&cases).await?, clock::now());
             for (case, verdict) in cases.iter().zip(&plan.verdicts) {
                 match verdict {
                     Verdict::Unchanged => batch.tally.records_unchanged += 1,

@@ -182,6 +182,7 @@ impl Index {
         for statement in [
             "DELETE FROM share_links WHERE stored_file_id IN (SELECT id FROM stored_files WHERE user_id = ?)",
             "DELETE FROM stored_files WHERE user_id = ?",
+            "INSERT INTO journal (action, record_id, user_id, path) SELECT 'remove_user', 0, id, prefix FROM users WHERE id = ?",
             "DELETE FROM users WHERE id = ?",
         ] {
             transaction.execute_raw(sql(&transaction, statement, [user.id.into()])).await.map_err(IndexError::Write)?;

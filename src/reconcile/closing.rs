@@ -1,9 +1,10 @@
 //! The end of a user's part of the listing: what has waited for it is decided.
 
 use super::evidence::{self, About, Found};
+use super::finding::StaleReason;
 use super::plan::{OrphanPlan, SkipReason, plan_orphan};
 use super::rename::Side;
-use super::report::{Action, FindingKind};
+use super::report::{Action, FindingKind, IndexSide};
 use super::run::{Run, WRITES};
 use super::scopes::Scope;
 use super::stop::Stop;
@@ -124,6 +125,9 @@ impl Run<'_> {
                 (Item::Missing(object), 0) => self.create(object, whose, false)?,
                 (Item::Missing(object), UNDECIDED) => self.defer_missing(&object, whose),
                 (Item::Stale(record, object, reasons), 0) => self.refresh(record, object, &reasons, whose),
+                (Item::Stale(record, object, reasons), UNDECIDED) => {
+                    self.defer_stale(&record, &object, &reasons, whose)
+                }
                 // Its record was carried, or one was carried to it, or both.
                 (Item::Orphan(_) | Item::Missing(_) | Item::Stale(..), _) => {}
             }
@@ -145,6 +149,21 @@ impl Run<'_> {
             let action = if self.policy.deletes { Action::Skip } else { Action::None };
             let found = Found { kind: FindingKind::Deferred, action, reasons: vec!["no_object", UNDECIDED_MOVE] };
             self.observer.finding(&evidence::of_orphan(found, orphan, prefix.key_of(&orphan.path)));
+        }
+    }
+
+    /// Leaves a pair as it is whose record might be the one that has moved.
+    fn defer_stale(&mut self, record: &Orphan, object: &ObjectFacts, stale: &[StaleReason], whose: &Whose) {
+        self.report.tally.stale += 1;
+        self.report.tally.deferred += 1;
+        if self.observer.wants(FindingKind::Deferred) {
+            let action = if self.policy.adds { Action::Skip } else { Action::None };
+            let about =
+                About { user: Some(whose.user), path_at: whose.path_at, content_type: content_type_of(&object.key) };
+            let reasons = stale.iter().copied().map(StaleReason::as_str).chain([UNDECIDED_MOVE]).collect();
+            let found = Found { kind: FindingKind::Deferred, action, reasons };
+            let index = Some(IndexSide::from(record));
+            self.observer.finding(&evidence::of_object(found, about, object, index));
         }
     }
 

@@ -10,12 +10,15 @@ const NOISE: [&str; 4] = [".DS_Store", "@eaDir/", "Thumbs.db", "lost+found/"];
 /// Patterns of paths, of which one that matches is enough.
 ///
 /// A pattern without a slash at its front matches at any depth, one with it from the top of the user's prefix; what lies
-/// below a match is excluded as well; a slash at the end stands for a folder alone. `*` and `?` stay within a segment,
-/// `**` does not.
+/// below a match is excluded as well; a slash at the end stands for a folder alone. `*` and `?` (one byte) stay within a
+/// segment, `**` does not.
 #[derive(Debug, Clone, Default)]
 pub struct Excludes {
     patterns: Vec<String>,
+    /// Matches paths of files.
     set: GlobSet,
+    /// Matches paths of folders of which nothing is left.
+    folders: GlobSet,
 }
 
 impl PartialEq for Excludes {
@@ -32,18 +35,28 @@ impl Excludes {
     /// # Errors
     /// Names the first one that is none.
     pub fn parse(patterns: Vec<String>) -> Result<Self, RequestError> {
-        let mut set = GlobSetBuilder::new();
+        let (mut set, mut folders) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         for pattern in &patterns {
-            for glob in globs(pattern) {
-                let built = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
-                set.add(built.map_err(|error| RequestError::BadExclude(pattern.clone(), error.kind().to_string()))?);
+            let bad = |why: String| RequestError::BadExclude(pattern.clone(), why);
+            if pattern.chars().all(|c| matches!(c, '*' | '/')) {
+                return Err(bad("it would leave everything out".to_owned()));
             }
-            if pattern.trim_matches('/').is_empty() {
-                return Err(RequestError::BadExclude(pattern.clone(), "it would leave everything out".to_owned()));
+            for (glob, of_files, of_folders) in globs(pattern) {
+                let built = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
+                let built = built.map_err(|error| bad(error.kind().to_string()))?;
+                if of_files {
+                    set.add(built.clone());
+                }
+                if of_folders {
+                    folders.add(built);
+                }
             }
         }
-        let set = set.build().map_err(|error| RequestError::BadExclude(patterns.join(" "), error.to_string()))?;
-        Ok(Self { patterns, set })
+        let build = |set: GlobSetBuilder| {
+            set.build().map_err(|error| RequestError::BadExclude(patterns.join(" "), error.to_string()))
+        };
+        let (set, folders) = (build(set)?, build(folders)?);
+        Ok(Self { patterns, set, folders })
     }
 
     /// Adds the patterns of what systems and programs leave behind.
@@ -65,20 +78,26 @@ impl Excludes {
         !self.patterns.is_empty() && self.set.is_match(path)
     }
 
-    /// Tells whether all that lies in the folder `path` is left out.
+    /// Tells whether all that lies in the folder `path` is left out, whatever its name is.
     pub fn match_folder(&self, path: &str) -> bool {
-        // Whatever its name is.
-        !self.patterns.is_empty() && self.set.is_match(format!("{path}/\u{10ffff}"))
+        !self.patterns.is_empty() && self.folders.is_match(path)
     }
 }
 
-/// Writes a pattern in globs that match whole paths.
-fn globs(pattern: &str) -> Vec<String> {
+/// Writes a pattern in globs that match whole paths: of files, of folders, or of both.
+fn globs(pattern: &str) -> Vec<(String, bool, bool)> {
     let (anchored, folder) = (pattern.starts_with('/'), pattern.ends_with('/'));
     let core = pattern.trim_matches('/');
-    let from = if anchored || core.starts_with("**/") { core.to_owned() } else { format!("**/{core}") };
-    let below = format!("{from}/**");
-    if folder { vec![below] } else { vec![from, below] }
+    let from = |core: &str| match anchored || core.starts_with("**/") {
+        true => core.to_owned(),
+        false => format!("**/{core}"),
+    };
+    let mut globs = vec![(from(core), !folder, true), (format!("{}/**", from(core)), true, true)];
+    // All that lies in a folder is the folder.
+    if let Some(all_of) = core.strip_suffix("/**") {
+        globs.push((from(all_of), false, true));
+    }
+    globs
 }
 
 #[cfg(test)]
@@ -130,8 +149,30 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_left_out_only_as_a_whole() {
+        for (pattern, folder, want) in [
+            ("????", "dir", false),
+            ("????", "four", true),
+            ("*[!a-z]*", "photos", false),
+            ("*.tmp", "photos", false),
+            ("*.tmp", "a.tmp", true),
+            ("cache/", "cache", true),
+            ("cache/", "deep/cache/inner", true),
+            ("/cache/", "deep/cache", false),
+            ("raw/**", "raw", true),
+            ("raw/**", "raw/x", true),
+            ("raw/**", "rawer", false),
+            ("raw/**/*.nef", "raw", false),
+            ("raw/*", "raw", false),
+        ] {
+            let excludes = Excludes::parse(vec![pattern.to_owned()]).unwrap();
+            assert_eq!(excludes.match_folder(folder), want, "{pattern} {folder}");
+        }
+    }
+
+    #[test]
     fn what_is_no_pattern_is_refused() {
-        for bad in ["", "/", "//", "[", "a{b", "[z-a]"] {
+        for bad in ["", "/", "//", "*", "**", "/**/*", "[", "a{b", "[z-a]"] {
             assert!(matches!(Excludes::parse(vec![bad.to_owned()]), Err(RequestError::BadExclude(..))), "{bad:?}");
         }
     }

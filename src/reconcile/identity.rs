@@ -60,6 +60,10 @@ pub(super) fn decide(setting: Identity, bound: Option<Uuid>, seen: Seen, has_rec
         Seen::Absent | Seen::Damaged => Binding::Mark,
     };
     match (setting, bound, has_records) {
+        // Where markers are not asked for, one that says otherwise is heard all the same.
+        (Identity::None, Some(bound), true) if matches!(seen, Seen::Id(id) if id != bound) => {
+            Decision::Refuse(wrong_storage(bound, seen))
+        }
         (Identity::None, ..) => Decision::Unchecked,
         (Identity::Marker, Some(bound), _) if seen == Seen::Id(bound) => Decision::Go(bound),
         (Identity::Marker, Some(bound), true) => Decision::Refuse(wrong_storage(bound, seen)),
@@ -138,7 +142,8 @@ mod tests {
             (None, Damaged, false, Bind(Mark)),
         ] {
             assert_eq!(decide(Identity::Marker, bound, seen, has_records), want, "{bound:?} {seen:?} {has_records}");
-            assert_eq!(decide(Identity::None, bound, seen, has_records), Unchecked);
+            let none = if seen == Id(other) && bound.is_some() && has_records { wrong(seen) } else { Unchecked };
+            assert_eq!(decide(Identity::None, bound, seen, has_records), none);
         }
     }
 

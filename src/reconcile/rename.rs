@@ -16,6 +16,8 @@ pub(super) enum Side {
     Hidden,
     /// An object that has its record, though an outdated one that carries nothing.
     Object,
+    /// An object that is left out.
+    HiddenObject,
     /// A record without an object.
     Orphan,
     /// An object without a record.
@@ -27,11 +29,12 @@ pub(super) enum Side {
 }
 
 impl Side {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Both,
         Self::Record,
         Self::Hidden,
         Self::Object,
+        Self::HiddenObject,
         Self::Orphan,
         Self::Missing,
         Self::StaleRecord,
@@ -45,7 +48,7 @@ impl Side {
 
     /// Takes apart what [`Self::at`] has packed.
     pub(super) fn of(packed: u64) -> (Self, u64) {
-        (Self::ALL[usize::try_from(packed >> 60 & 7).unwrap_or(0)], packed & ((1 << 60) - 1))
+        (Self::ALL[usize::try_from(packed >> 60).unwrap_or(0)], packed & ((1 << 60) - 1))
     }
 }
 
@@ -56,7 +59,8 @@ pub(super) enum Relation {
     Plain,
     /// The one record has moved to where the one object is.
     Move,
-    /// An orphan or a missing object among them might have moved, but nobody can say which, or from where.
+    /// An orphan or a missing object among them might have moved, but nobody can say which, or from where. Until it can be
+    /// said, no record of them is brought up to date: it would not carry the fingerprint any more.
     Undecided,
 }
 
@@ -66,6 +70,7 @@ pub(super) struct Census {
     records: u64,
     objects: u64,
     hidden: u64,
+    hidden_objects: u64,
     orphans: u64,
     missing: u64,
     stale_records: u64,
@@ -78,12 +83,13 @@ impl Census {
         let (records, objects) = match side {
             Side::Both => (1, 1),
             Side::Record | Side::Hidden | Side::Orphan | Side::StaleRecord => (1, 0),
-            Side::Object | Side::Missing | Side::StaleObject => (0, 1),
+            Side::Object | Side::HiddenObject | Side::Missing | Side::StaleObject => (0, 1),
         };
         self.records += records;
         self.objects += objects;
         match side {
             Side::Hidden => self.hidden += 1,
+            Side::HiddenObject => self.hidden_objects += 1,
             Side::Orphan => self.orphans += 1,
             Side::Missing => self.missing += 1,
             Side::StaleRecord => self.stale_records += 1,
@@ -100,8 +106,9 @@ impl Census {
             return Relation::Move;
         }
         // What has a record or an object under its path stays that; only what has nothing there can wait.
-        let could_have_moved = self.missing > 0 && self.orphans + self.hidden > 0;
-        if could_have_moved { Relation::Undecided } else { Relation::Plain }
+        let could_have_come = self.missing > 0 && self.orphans + self.hidden > 0;
+        let could_have_gone = self.orphans > 0 && self.missing + self.hidden_objects > 0;
+        if could_have_come || could_have_gone { Relation::Undecided } else { Relation::Plain }
     }
 }
 
@@ -137,7 +144,7 @@ pub(super) fn untangle(moves: &[Tangled]) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::Side::{Both, Hidden, Missing, Object, Orphan, Record, StaleObject, StaleRecord};
+    use super::Side::{Both, Hidden, HiddenObject, Missing, Object, Orphan, Record, StaleObject, StaleRecord};
     use super::*;
 
     #[test]
@@ -163,6 +170,10 @@ mod tests {
             (&[Hidden, Missing], Undecided, Undecided),
             (&[Hidden, Orphan], Plain, Plain),
             (&[Hidden, StaleObject], Plain, Plain),
+            (&[HiddenObject, Orphan], Undecided, Undecided),
+            (&[HiddenObject, Hidden], Plain, Plain),
+            (&[HiddenObject, StaleRecord], Plain, Plain),
+            (&[HiddenObject, Orphan, Missing, Hidden], Undecided, Undecided),
             (&[Record, Missing], Plain, Plain),
             (&[StaleRecord, StaleRecord, StaleObject], Plain, Plain),
             (&[], Plain, Plain),

@@ -10,6 +10,7 @@ use super::excludes::Excludes;
 use super::looks::Looks;
 use super::merge::{Front, front};
 use super::plan::OrphanPlan;
+use super::rename::Side;
 use super::report::{FindingKind, Observer, Phase, Progress, Report};
 use super::request::Policy;
 use super::scopes::{Place, Scopes};
@@ -179,7 +180,9 @@ impl Run<'_> {
         scope.walked = true;
         let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
         if self.excludes.matches(&object.key[path_at..]) {
-            return Ok(());
+            // It may be what another record is of all the same.
+            let print = if self.moves && !adopted { object.fingerprint() } else { None };
+            return Ok(self.waiting.note(print, Side::HiddenObject)?);
         }
         if object.key.len() - path_at > self.longest_path {
             let reason = BadReason::TooLong(self.longest_path);

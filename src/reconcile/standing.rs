@@ -141,7 +141,7 @@ impl Reconciler {
     /// Reads the marker, where it is asked for.
     async fn see(&self) -> Result<Seen, Trouble> {
         match self.identity {
-            Identity::None => Ok(Seen::Absent),
+            Identity::None => Ok(seen_in(self.storage.read_marker().await).unwrap_or(Seen::Absent)),
             Identity::Marker => seen_in(self.storage.read_marker().await),
         }
     }

@@ -81,6 +81,7 @@ impl Waiting {
     /// Notes something that carries a fingerprint and does not wait.
     pub(super) fn note(&mut self, fingerprint: Option<Fingerprint>, side: Side) -> io::Result<()> {
         self.has_source |= side == Side::Hidden;
+        self.has_target |= side == Side::HiddenObject;
         self.carry(fingerprint, side, 0)
     }
 
@@ -136,7 +137,7 @@ impl Waiting {
                     match (relation, Side::of(lower(next))) {
                         (Relation::Move, from @ (Side::Orphan | Side::StaleRecord, _)) => source = Some(from),
                         (Relation::Move, to @ (Side::Missing | Side::StaleObject, _)) => target = Some(to),
-                        (Relation::Undecided, (Side::Orphan | Side::Missing, place)) => {
+                        (Relation::Undecided, (Side::Orphan | Side::Missing | Side::StaleRecord, place)) => {
                             fates.push(join(place, UNDECIDED))?;
                         }
                         _ => {}

@@ -169,12 +169,23 @@ pub fn open(url: &str) -> Result<Storage, OpenError> {
         "s3" => Ok(Storage::new(Arc::new(bucket(url)?)).with_fingerprints()),
         "memory" if rest.is_empty() || rest == "/" => Ok(Storage::new(Arc::new(InMemory::new()))),
         "memory" => Err(bad_url(url, "a memory storage has no name; write memory:///")),
-        _ => Err(OpenError::UnknownScheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+        _ => Err(OpenError::UnknownScheme { url: without_secret(url), scheme: scheme.to_owned() }),
     }
 }
 
 fn bad_url(url: &str, why: impl Into<String>) -> OpenError {
-    OpenError::BadUrl { url: url.to_owned(), why: why.into() }
+    OpenError::BadUrl { url: without_secret(url), why: why.into() }
+}
+
+/// Returns what may be told of a URL: options and user may be keys.
+fn without_secret(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let shown = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = shown.split_once('/').map_or((shown, None), |(host, path)| (host, Some(path)));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let path = path.map_or_else(String::new, |path| format!("/{path}"));
+    let options = if shown.len() < rest.len() { "?…" } else { "" };
+    format!("{scheme}://{host}{path}{options}")
 }
 
 fn parse(url: &str) -> Result<Url, OpenError> {
@@ -245,6 +256,23 @@ mod tests {
             let error = open(url).unwrap_err();
             assert_eq!((error.code(), error.is_usage()), (code, usage), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn no_secret_is_told() {
+        for url in [
+            "s3://bucket/a?aws_secret_access_key=sesame",
+            "s3://bucket?secret_access_key=sesame&nonsense=1",
+            "s3://user:sesame@bucket/a",
+            "sesame://user:sesame@host/a?token=sesame",
+            "s3://bucket/a#sesame",
+        ] {
+            let told = open(url).map_or_else(|e| e.to_string(), |_| String::new());
+            let told = told.replace("sesame://", "").replace("scheme \"sesame\"", "");
+            assert!(!told.contains("sesame"), "{told}");
+        }
+        assert_eq!(without_secret("s3://u:p@bucket/a/b?x=y"), "s3://bucket/a/b?…");
+        assert_eq!(without_secret("/srv/a?b"), "/srv/a?b");
     }
 
     #[test]

@@ -72,6 +72,11 @@ fn law_11_a_rename_out_of_what_is_left_out_waits() {
     assert_eq!((&without["records_created"], &without["missing_in_db"]), (&1.into(), &2.into()), "{without}");
     let with = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
     assert_eq!(with["records_moved"], 1, "{with}");
+    // And into it: its file is there, though nobody looks.
+    std::fs::rename(playground.path("files/1/keep"), playground.path("files/1/cache/keep")).unwrap();
+    let without = playground.rebuild(&["--mode", "full", "--force", "--exclude", "cache/"]).ends(0).result();
+    assert_eq!((&without["records_deleted"], &without["records_skipped"]), (&0.into(), &1.into()), "{without}");
+    assert_eq!(playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()["records_moved"], 1);
     let links = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
     assert_eq!((&links[0]["token"], &links[0]["path"]), (&token.trim().into(), &"a".into()));
 }

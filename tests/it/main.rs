@@ -23,4 +23,5 @@ mod postgres;
 mod races;
 mod readme;
 mod restore;
+mod revived;
 mod worlds;

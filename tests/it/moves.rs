@@ -218,6 +218,26 @@ fn law_11_what_cannot_be_decided_is_deferred() {
     assert_eq!(moves(&playground.rebuild(&[]).ends(0).result()), [0; 7]);
 }
 
+/// What could not be decided is not decided by the next run, only because this one has brought a witness up to date.
+#[test]
+fn law_01_what_is_deferred_stays_so() {
+    let playground = Playground::with_user();
+    playground.write("1/x", "same");
+    std::fs::hard_link(playground.path("files/1/x"), playground.path("files/1/y")).unwrap();
+    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+    let token = share(&playground, "x");
+    playground.remove("1/x");
+    rename(&playground, "1/y", "1/c");
+    playground.write("1/y", "another one");
+    for _ in 0..2 {
+        let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+        assert_eq!((moves(&result), &result["stale_in_db"]), ([0, 0, 1, 1, 0, 0, 0], &1.into()), "{result}");
+    }
+    assert_eq!(opens(&playground)[&token], "x");
+    let result = playground.rebuild(&["--mode", "full", "--force", "--no-moves"]).ends(0).result();
+    assert_eq!(moves(&result), [0, 0, 1, 1, 1, 1, 0], "{result}");
+}
+
 /// From one user to another: missing here, orphaned there, and said so.
 #[test]
 fn law_11_a_move_between_users_is_told_and_not_made() {

@@ -13,7 +13,7 @@ use crate::index::error::IndexError;
 use crate::index::journal;
 use crate::index::moves::holders;
 use crate::index::writes::json;
-use crate::model::{RecordId, UserId};
+use crate::model::{RecordId, Timestamp, UserId};
 
 /// How many records are undone at a time, and what hangs together with them.
 const BATCH: i64 = 1_000;
@@ -34,6 +34,24 @@ pub(in crate::index) struct Now {
     pub(in crate::index) text: String,
     /// Its links.
     pub(in crate::index) links: Option<String>,
+}
+
+/// A user as there is one now.
+#[derive(Debug)]
+struct UserNow {
+    prefix: String,
+    made: Option<Timestamp>,
+    /// The prefix of the last user of this id who was removed, if one was.
+    before: Option<String>,
+}
+
+impl UserNow {
+    /// Tells whether the user is the one of a line that was `written` then: one who came later to a free id and owns
+    /// something else is another person.
+    fn is_whose(&self, written: Option<Timestamp>) -> bool {
+        let is_newer = self.made.zip(written).is_some_and(|(made, written)| made > written);
+        !(is_newer && self.before.as_ref().is_some_and(|prefix| *prefix != self.prefix))
+    }
 }
 
 /// What is read of the database that is undone in.
@@ -104,7 +122,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let mut now = self.now(&ids).await?;
         let last = self.last(&ids).await?;
         for case in &mut cases {
-            case.has_user = users.contains(&case.user);
+            case.has_user = users.get(&case.user).is_some_and(|user| user.is_whose(case.written));
             case.now = now.get(&case.id).and_then(|now| now.image.clone());
             case.is_readable &= now.get(&case.id).is_none_or(|now| now.image.is_some());
             if let Some((task, after)) = last.get(&case.id) {
@@ -156,9 +174,10 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     }
 
     async fn lines(&self, ids: &str) -> Result<Vec<Case>, IndexError> {
-        let [path, before, links] = ["line.path", "line.before", "line.links"].map(|column| self.dialect.bytes(column));
+        let [path, before, links, written] =
+            ["line.path", "line.before", "line.links", "line.created_at"].map(|column| self.dialect.bytes(column));
         let query = format!(
-            "SELECT line.record_id, line.user_id, line.action, {path}, {before}, {links} FROM journal AS line \
+            "SELECT line.record_id, line.user_id, line.action, {path}, {before}, {links}, {written} FROM journal AS line \
              WHERE line.record_id IN {} AND coalesce(line.task_id, '') = ? AND {OLDEST} ORDER BY line.id + 0",
             self.dialect.words().ids
         );
@@ -168,7 +187,8 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
             let was = before.as_deref().and_then(Image::parse);
             let links = links.map_or(Some(Vec::new()), |text| serde_json::from_str(&text).ok());
             let id: RecordId = row.try_get_by_index(0)?;
-            let is_readable = was.is_some() != (action == "insert") && links.is_some();
+            let is_whole = was.as_ref().is_none_or(Image::is_whole);
+            let is_readable = was.is_some() != (action == "insert") && links.is_some() && is_whole;
             Ok(Case {
                 id,
                 user: row.try_get_by_index(1)?,
@@ -181,6 +201,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
                 now: None,
                 last: None,
                 is_undone: false,
+                written: time(row, 6)?,
                 has_user: false,
                 is_shared: false,
                 holder: None,
@@ -189,11 +210,30 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         .await
     }
 
-    async fn users(&self, cases: &[Case]) -> Result<HashSet<UserId>, IndexError> {
+    async fn users(&self, cases: &[Case]) -> Result<HashMap<UserId, UserNow>, IndexError> {
         let ids: HashSet<UserId> = cases.iter().map(|case| case.user).collect();
-        let query = format!("SELECT id FROM users WHERE id IN {} ORDER BY id{}", self.dialect.words().ids, self.lock);
-        let users = self.rows(&query, [json(ids.iter()).into()], |row| row.try_get_by_index(0)).await?;
-        Ok(users.into_iter().collect())
+        let ids = json(ids.iter());
+        let (words, [prefix, made]) = (self.dialect.words(), ["prefix", "created_at"].map(|c| self.dialect.bytes(c)));
+        let query =
+            format!("SELECT id, {prefix}, {made} FROM users WHERE id IN {} ORDER BY id{}", words.ids, self.lock);
+        let read = |row: &QueryResult| {
+            let user = UserNow { prefix: lossy(row, 1)?.unwrap_or_default(), made: time(row, 2)?, before: None };
+            Ok((row.try_get_by_index(0)?, user))
+        };
+        let users: Vec<(UserId, UserNow)> = self.rows(&query, [ids.as_str().into()], read).await?;
+        let mut users: HashMap<UserId, UserNow> = users.into_iter().collect();
+        let path = self.dialect.bytes("path");
+        let query = format!(
+            "SELECT user_id, {path} FROM journal WHERE record_id = 0 AND action = 'remove_user' AND user_id IN {} \
+             ORDER BY id",
+            words.ids
+        );
+        let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, lossy(row, 1)?.unwrap_or_default()));
+        let removed: Vec<(UserId, String)> = self.rows(&query, [ids.as_str().into()], read).await?;
+        for (user, prefix) in removed {
+            users.entry(user).and_modify(|user| user.before = Some(prefix));
+        }
+        Ok(users)
     }
 
     async fn now(&self, ids: &str) -> Result<HashMap<RecordId, Now>, IndexError> {
@@ -235,4 +275,8 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let rows = self.db.query_all_raw(self.dialect.sql(query, values)).await.map_err(IndexError::Read)?;
         rows.iter().map(read).collect::<Result<_, DbErr>>().map_err(IndexError::Read)
     }
+}
+
+fn time(row: &QueryResult, column: usize) -> Result<Option<Timestamp>, DbErr> {
+    Ok(lossy(row, column)?.and_then(|text| Timestamp::from_text(&text)))
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::model::{RecordId, UserId};
+use crate::model::{RecordId, Timestamp, UserId};
 
 /// A record as the journal writes it down: its columns by their names.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,11 @@ impl Image {
         let value: Value = serde_json::from_str(text).ok()?;
         let is_image = value["path"].is_string() && value["user_id"].is_i64() && value["id"].is_i64();
         is_image.then_some(Self(value))
+    }
+
+    /// Tells whether a record can be made of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0["created_at"].is_string() && self.0["updated_at"].is_string()
     }
 
     /// Returns the path.
@@ -63,6 +68,8 @@ pub(super) struct Case {
     pub(super) was: Option<Image>,
     /// Whether the journal's line can be read.
     pub(super) is_readable: bool,
+    /// When the journal's line was written.
+    pub(super) written: Option<Timestamp>,
     /// Whether the task deleted it.
     pub(super) was_deleted: bool,
     /// The links that went along with it.
@@ -256,6 +263,7 @@ mod tests {
             path: from.to_owned(),
             was: Some(image(id, from, 1)),
             is_readable: true,
+            written: None,
             was_deleted: false,
             links: Vec::new(),
             now: Some(image(id, to, 2)),
