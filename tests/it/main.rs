@@ -6,6 +6,7 @@ mod support;
 
 mod bad_entries;
 mod bad_input;
+mod chaos;
 mod cli;
 mod excludes;
 mod identity;
