@@ -7,6 +7,7 @@ mod support;
 mod bad_entries;
 mod bad_input;
 mod buckets;
+mod chaos;
 mod cli;
 mod excludes;
 mod explain;

@@ -1,6 +1,8 @@
 //! What the tests stand on.
 
 pub(crate) mod backend;
+pub(crate) mod chaos_faults;
+pub(crate) mod chaos_store;
 pub(crate) mod database;
 pub(crate) mod faults;
 pub(crate) mod garage;
