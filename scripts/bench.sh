@@ -39,7 +39,8 @@ say() {
     printf '== %s\n' "$*" >&2
 }
 
-export LC_ALL=C
+# The files are only read: they get no marker.
+export LC_ALL=C STORAGE_IDENTITY=none
 unset STORAGE_URL DATABASE_URL CARGO_BUILD_TARGET
 root=$(cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 bench=$(realpath -m -- "${BENCH_DIR:-${TMPDIR:-/tmp}/storm-index-bench}")

@@ -98,6 +98,11 @@ fn law_06_a_distorted_listing_cleans_only_what_it_cannot_hide() {
             let storage = Storage::new(Arc::new(FaultStore { inner: Arc::clone(&inner), fault }));
             let report = run(&storage, &index, &forced(Mode::Full)).await;
             assert_eq!((report.tally.deleted, report.status), (deleted, status), "{fault:?} {report:?}");
+            assert_eq!(
+                (report.tally.orphaned, report.tally.skipped),
+                (deleted, 0),
+                "what is not known is no orphan, {fault:?}"
+            );
             assert_eq!(report.incomplete_users, incomplete, "{fault:?}");
             assert!(!report.problems.is_empty(), "{fault:?}");
             assert_eq!(report.tally.records, 12, "all records are counted, {fault:?}");
