@@ -204,9 +204,7 @@ impl Listing {
             let trouble = Trouble { code: "listing_out_of_order", message };
             self.broken_off = Some(Doubt::BrokenOff { trouble, last: Some(last.clone()) });
         }
-        if !is_reserved(&key) {
-            batch.late.push((key, last));
-        }
+        batch.late.push((key, last));
     }
 
     /// Tells whether an entry was not told before the listing was started once more.

@@ -118,7 +118,7 @@ async fn one_world(bench: &Bench, seed: u64, calm: bool) -> Option<Report> {
     if world.is_repeatable() || seed.is_multiple_of(2) {
         let request = Request { dry_run: true, ..world.request.clone() };
         dry = reconciler.run(&request, &mut Silent).await.ok();
-        assert_eq!(bench.raw().await, raw, "a dry run wrote");
+        assert_eq!(bench.raw().await.without_tasks(), raw.without_tasks(), "a dry run wrote more than its own row");
     }
     if let Place::Chaos(store) = &bench.place {
         let state = store.state();

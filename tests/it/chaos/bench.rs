@@ -69,6 +69,11 @@ pub(super) struct Raw(Vec<String>);
 type Rows = Vec<Vec<Option<String>>>;
 
 impl Raw {
+    /// Returns all but the rows of tasks, which every run leaves.
+    pub(super) fn without_tasks(&self) -> &[String] {
+        &self.0[..6]
+    }
+
     pub(super) fn dump(&self) -> Dump {
         let rows = |at: usize| serde_json::from_str::<Rows>(&self.0[at]).unwrap();
         let time = |text: &Option<String>| text.as_deref().and_then(micros);

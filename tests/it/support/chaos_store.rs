@@ -113,6 +113,9 @@ impl ChaosStore {
         let after = |key: &str| offset.is_none_or(|offset| key > offset.as_ref());
         let found = state.objects.iter().filter(|(key, _)| key.starts_with(&start) && after(key));
         let mut steps: Vec<Step> = found.map(|(key, entry)| Step::Tell(meta(key, entry))).collect();
+        // A marker that is there or not changes nothing about what goes wrong with the others.
+        let first = steps.iter().position(|step| !matches!(step, Step::Tell(m) if m.location.as_ref() == MARKER));
+        let markers: Vec<Step> = steps.drain(..first.unwrap_or(steps.len())).collect();
         let mut circles = false;
         let faults = state.faults.clone();
         for fault in &faults {
@@ -137,7 +140,7 @@ impl ChaosStore {
                 }
                 Fault::Circle(count) if len > 0 => {
                     circles = true;
-                    let page = steps[..len.min(*count)].to_vec();
+                    let page = markers.iter().chain(&steps[..len.min(*count)]).cloned().collect::<Vec<_>>();
                     steps = page.into_iter().cycle().take(5_200).collect();
                 }
                 Fault::Swap { at, by } if place(*at) + by < len => steps.swap(place(*at), place(*at) + by),
@@ -150,6 +153,9 @@ impl ChaosStore {
                 Fault::MeddleAt { at, changes } => steps.insert(place(*at), Step::Meddle(changes.clone())),
                 _ => {}
             }
+        }
+        if !circles && !faults.contains(&Fault::Empty) {
+            steps.splice(0..0, markers);
         }
         if let Some(end) = steps.iter().position(|step| matches!(step, Step::Fail)) {
             steps.truncate(end + 1);
@@ -212,7 +218,7 @@ impl ChaosStore {
             let deeds: Vec<Deed> = state.faults.iter().filter_map(due).collect();
             (deeds, number, state.records.get(key).copied())
         };
-        for deed in deeds {
+        for (nth, deed) in deeds.into_iter().enumerate() {
             let statement = match (deed, record) {
                 (Deed::Upload, _) => {
                     self.state().meddle(key, Some(format!("back {number}").into_bytes()));
@@ -224,7 +230,7 @@ impl ChaosStore {
                 }
                 (Deed::Share, Some(id)) => {
                     self.state().diary.shared.insert(id);
-                    format!("INSERT INTO share_links (stored_file_id, token) VALUES ({id}, 'late{number}')")
+                    format!("INSERT INTO share_links (stored_file_id, token) VALUES ({id}, 'late{number}-{nth}')")
                 }
                 (Deed::Edit, Some(id)) => {
                     self.state().diary.edited.insert(id);
