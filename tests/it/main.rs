@@ -9,6 +9,7 @@ mod bad_input;
 mod buckets;
 mod chaos;
 mod cli;
+mod crash;
 mod excludes;
 mod explain;
 mod identity;

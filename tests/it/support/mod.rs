@@ -7,6 +7,7 @@ pub(crate) mod database;
 pub(crate) mod faults;
 pub(crate) mod garage;
 pub(crate) mod markers;
+pub(crate) mod own_server;
 pub(crate) mod playground;
 pub(crate) mod random;
 pub(crate) mod s3;
