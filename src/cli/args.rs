@@ -141,8 +141,8 @@ pub(super) struct RebuildArgs {
     /// After a writing run that ended well, forget what is older in the journal, e.g. 30d [default: nothing]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) journal_keep: Option<Duration>,
-    /// Write every finding into this file, one JSON object a line
-    #[arg(long, value_name = "FILE.ndjson")]
+    /// Write every finding into this file, one JSON object or one row of CSV a line
+    #[arg(long, value_name = "FILE.ndjson|FILE.csv")]
     pub(super) report: Option<PathBuf>,
     /// How the result on stdout looks
     #[arg(long, value_enum, default_value_t)]

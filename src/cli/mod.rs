@@ -13,6 +13,7 @@ mod migrate;
 mod output;
 mod progress;
 mod rebuild;
+mod report_csv;
 mod report_file;
 mod restore;
 mod share;

@@ -6,13 +6,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
+use super::report_csv;
 use crate::reconcile::Evidence;
 
-/// A file that takes one JSON object a line.
+/// A file that takes one JSON object, or one row, a line.
 #[derive(Debug)]
 pub(super) struct ReportFile {
     file: BufWriter<File>,
     path: PathBuf,
+    is_csv: bool,
     trouble: Option<std::io::Error>,
 }
 
@@ -24,10 +26,10 @@ impl ReportFile {
             let message = format!("report {path:?} cannot be written: {parent:?} is no directory");
             return Err(Failure::new(Exit::Usage, message));
         }
-        if path.extension().is_some_and(|e| e == "ndjson") {
+        if path.extension().is_some_and(|e| e == "ndjson" || e == "csv") {
             return Ok(());
         }
-        Err(Failure::new(Exit::Usage, format!("report {path:?}: the name has to end in .ndjson")))
+        Err(Failure::new(Exit::Usage, format!("report {path:?}: the name has to end in .ndjson or .csv")))
     }
 
     /// Makes the file, or empties it; never within the storage at `root`, where only its users write, nor in
@@ -58,12 +60,19 @@ impl ReportFile {
             return Err(Failure::new(Exit::Usage, message));
         }
         let file = File::create(path).map_err(refused)?;
-        Ok(Self { file: BufWriter::new(file), path: path.to_owned(), trouble: None })
+        let is_csv = path.extension().is_some_and(|e| e == "csv");
+        let mut report = Self { file: BufWriter::new(file), path: path.to_owned(), is_csv, trouble: None };
+        if is_csv {
+            report.trouble = report.file.write_all(report_csv::header().as_bytes()).err();
+        }
+        Ok(report)
     }
 
     /// Takes a finding. Trouble is told at the end: a run that is under way is worth more than its report.
     pub(super) fn take(&mut self, evidence: &Evidence) {
-        if self.trouble.is_none() {
+        if self.trouble.is_none() && self.is_csv {
+            self.trouble = self.file.write_all(report_csv::line(evidence).as_bytes()).err();
+        } else if self.trouble.is_none() {
             let written = serde_json::to_writer(&mut self.file, evidence).map_err(std::io::Error::from);
             self.trouble = written.and_then(|()| self.file.write_all(b"\n")).err();
         }

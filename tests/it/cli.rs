@@ -231,3 +231,25 @@ fn help_completions_and_manual_are_answers() {
         assert!(!ran.out.is_empty() && ran.err.is_empty(), "{args:?}");
     }
 }
+
+#[test]
+fn a_report_is_a_table_as_well() {
+    let playground = Playground::with_user();
+    for key in ["1/same", "1/gone, and \"quoted\"", "1/changed"] {
+        playground.write(key, key);
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.remove("1/gone, and \"quoted\"");
+    playground.write("1/changed", "more than before");
+    playground.write("1/new", "n");
+    playground.rebuild(&["--report", "r.csv"]).ends(1);
+    let text = std::fs::read_to_string(playground.path("r.csv")).unwrap();
+    let lines: Vec<&str> = text.split("\r\n").collect();
+    assert!(lines[0].starts_with("kind,user_id,path,reasons,action,storage_key"), "{text}");
+    assert_eq!((lines.len(), lines[4]), (5, ""), "{text}");
+    let line =
+        |start: &str| lines.iter().find(|line| line.starts_with(start)).copied().unwrap_or_else(|| panic!("{text}"));
+    assert!(line("missing,1,new,no_record,none,1/new,1,application/octet-stream,").ends_with(",,,,,"), "{text}");
+    assert!(line("stale,1,changed,size last_modified,none,1/changed,16,").contains(",changed,9,"), "{text}");
+    line("orphaned,1,\"gone, and \"\"quoted\"\"\",no_object,none,,,,,,");
+}
