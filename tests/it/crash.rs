@@ -182,7 +182,7 @@ impl Scene {
             let back = "TRUNCATE share_links, stored_files, journal, tasks; INSERT INTO stored_files SELECT * FROM was.stored_files; \
                         INSERT INTO share_links SELECT * FROM was.share_links; INSERT INTO journal SELECT * FROM was.journal; \
                         INSERT INTO tasks SELECT * FROM was.tasks; \
-                        UPDATE users SET unsettled_since = was.users.unsettled_since FROM was.users WHERE users.id = was.users.id";
+                        UPDATE users SET unsettled_since = old.unsettled_since FROM was.users AS old WHERE users.id = old.id";
             self.sql(&was, &format!("{} {back}; ANALYZE", copy("want")));
             return took;
         }
