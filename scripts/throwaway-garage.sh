@@ -43,14 +43,25 @@ trap 'exit 143' TERM
 
 secret() { od -An -v -N "$1" -tx1 /dev/urandom | tr -d ' \n'; }
 access=GK$(secret 12) key=$(secret 32)
+# shellcheck disable=SC2317 # called by wait_for
 healthy() { # healthy PORT
   local line
-  exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET /health HTTP/1.0\r\n\r\n' >&3 && read -r line <&3 && exec 3>&-
-  [[ ${line:-} == *" 200 "* ]]
+  line=$( (exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET /health HTTP/1.0\r\n\r\n' >&3 && head -n 1 <&3) 2>/dev/null) || return
+  [[ $line == *" 200 "* ]]
+}
+# shellcheck disable=SC2317 # called by wait_for
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# wait_for CHECK...: until the check holds; false when the server ends, or after a minute
+wait_for() {
+  local latest=$((SECONDS + 60))
+  until "$@"; do
+    kill -0 "$pid" 2>/dev/null && [ "$SECONDS" -lt "$latest" ] || return 1
+    sleep 0.05
+  done
 }
 for try in 1 2 3 4 5; do
-  # Free ports are only free until somebody takes them.
-  port=$((20000 + (RANDOM * 32768 + RANDOM) % 30000))
+  # Free ports are only free until somebody takes them; from 32768 on, the kernel takes them for whoever connects.
+  port=$((20000 + RANDOM % 12000))
   cat >"$home/garage.toml" <<TOML
 metadata_dir = "$home/meta"
 data_dir = "$home/data"
@@ -72,13 +83,14 @@ TOML
   GARAGE_DEFAULT_ACCESS_KEY=$access GARAGE_DEFAULT_SECRET_KEY=$key GARAGE_DEFAULT_BUCKET=bucket RUST_LOG=warn \
     "$program" -c "$home/garage.toml" server --single-node --default-bucket >"$home/log" 2>&1 &
   pid=$!
-  latest=$((SECONDS + 60))
-  while kill -0 "$pid" 2>/dev/null && [ "$SECONDS" -lt "$latest" ] && ! (healthy "$((port + 2))") 2>/dev/null; do sleep 0.05; done
-  if "$program" -c "$home/garage.toml" key allow --create-bucket "$access" >"$home/key.log" 2>&1; then break; fi
+  # It says it is healthy before it listens for S3.
+  if wait_for healthy "$((port + 2))" &&
+    "$program" -c "$home/garage.toml" key allow --create-bucket "$access" >"$home/key.log" 2>&1 &&
+    wait_for listens "$port"; then break; fi
   kill -KILL "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   rm -rf -- "$home/meta" "$home/data"
-  [ "$try" -lt 5 ] || { cat "$home/log" "$home/key.log" >&2; complain "Garage does not start"; }
+  [ "$try" -lt 5 ] || { cat "$home/log" "$home/key.log" >&2 || true; complain "Garage does not start"; }
 done
 
 status=0

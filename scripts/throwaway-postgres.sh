@@ -61,8 +61,8 @@ trap 'exit 143' TERM
   exit 1
 }
 for try in 1 2 3 4 5; do
-  # A free port is only free until somebody takes it.
-  port=$((20000 + (RANDOM * 32768 + RANDOM) % 30000))
+  # A free port is only free until somebody takes it; from 32768 on, the kernel takes them for whoever connects.
+  port=$((20000 + RANDOM % 12000))
   options=(-c listen_addresses=127.0.0.1 -p "$port" -k "$home")
   for setting in "${settings[@]}"; do options+=(-c "$setting"); done
   if (cd "$home" && "${as[@]}" "$programs/pg_ctl" --pgdata="$home/data" --log="$home/log" --wait --options="${options[*]}" start >/dev/null); then
