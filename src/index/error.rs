@@ -303,7 +303,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("does not support TLS", "the server has no TLS; turn it on there, or use sslmode=prefer"),
     ("No space left on device", "the disk is full; make room and run again"),
     ("could not extend file", "the disk is full; make room and run again"),
-    ("unable to open database file", "the file or its directory cannot be opened; check the path and its permissions"),
+    (
+        "unable to open database file",
+        "the file or its directory cannot be opened; check the path, its permissions, and whether the disk can be written to",
+    ),
 ];
 
 /// Says in one line what `error` means.

@@ -1,7 +1,5 @@
 //! Bad input: one clear line with the mend, the exit code of the contract, and nothing changed.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::support::database;
@@ -232,33 +230,6 @@ fn a_locked_database_is_4() {
         database::execute(&other, "ROLLBACK").await;
     });
     playground.rebuild(&["--mode", "sync"]).ends(0);
-}
-
-#[test]
-fn a_full_disk_is_4_and_what_was_committed_is_whole() {
-    let playground = Playground::new();
-    let mount = playground.path("small");
-    std::fs::create_dir(&mount).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&mount).status().unwrap();
-    assert!(mounted.success(), "this test mounts a small tmpfs, for which it has to run as root");
-    // Lazily: the threads of a connection may still be closing it.
-    let unmount = || Command::new("umount").arg("--lazy").arg(&mount).status().unwrap();
-    let url = format!("sqlite://{}", mount.join("i.sqlite3").display());
-    playground.run(&["user", "add", "ann", "--id", "1", "--database", &url]).ends(0);
-    for n in 0..6_000 {
-        playground.write(&format!("1/a-rather-long-folder-name-{}/and-a-long-file-name-{n}.txt", n % 50), "");
-    }
-    let ran = playground.rebuild(&["--mode", "sync", "--database", &url]);
-    let audit = playground.rebuild(&["--database", &url]);
-    let whole = crate::support::playground::block_on(async {
-        let db = database::open_file(&mount.join("i.sqlite3")).await;
-        database::column(&db, "PRAGMA integrity_check").await
-    });
-    assert!(unmount().success());
-    let ran = ran.ends(4);
-    assert!(ran.err.contains("disk"), "{ran:?}");
-    assert_eq!(whole, ["ok"]);
-    assert_eq!(audit.ends(1).result()["files_in_db"], ran.result()["records_created"], "what is counted is there");
 }
 
 /// What other programs can leave in the columns costs at most a refresh.

@@ -12,6 +12,7 @@ mod cli;
 mod crash;
 mod excludes;
 mod explain;
+mod full_disk;
 mod identity;
 mod journal;
 mod laws;
