@@ -79,11 +79,28 @@ pub(super) enum Command {
     /// Carry what people made, users and share links, out of an index or into one
     #[command(subcommand)]
     Index(IndexCommand),
-    /// List runs, or show one
+    /// List runs, show one, or ask one to end
     #[command(subcommand)]
     Task(TaskCommand),
     /// Say what is known of one path, and what a full run would do about it, and why
     Explain(ExplainArgs),
+    /// Serve the admin API over HTTP
+    #[cfg(feature = "server")]
+    Serve(ServeArgs),
+    /// Make, list or revoke keys to the API
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Ask a server whether it lives
+    #[cfg(feature = "server")]
+    Health(HealthArgs),
+    /// Print the specification of the API
+    #[cfg(feature = "server")]
+    Openapi {
+        /// As YAML instead of JSON
+        #[arg(long)]
+        yaml: bool,
+    },
     /// Bring the database's schema up to date, or show its state
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -299,6 +316,11 @@ pub(super) enum TaskCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Ask a run to end at its next border between two batches, wherever it is carried out
+    Cancel {
+        /// The id
+        id: String,
+    },
     /// Show one run: what was asked, and what it came to
     Show {
         /// The id
@@ -306,6 +328,72 @@ pub(super) enum TaskCommand {
         /// How the result on stdout looks
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+}
+
+#[cfg(feature = "server")]
+#[derive(Debug, Parser)]
+pub(super) struct ServeArgs {
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, env = "LISTEN", value_name = "HOST:PORT", hide_env_values = true)]
+    pub(super) listen: Option<String>,
+    /// Audit once the server has started, in the background [default: true]
+    #[arg(long, env = "STARTUP_AUDIT", value_name = "BOOL", hide_env_values = true)]
+    pub(super) startup_audit: Option<bool>,
+    /// Audit again, e.g. 6h, or by a cron expression such as '0 3 * * *' (UTC) [default: never]
+    #[arg(long, env = "AUDIT_EVERY", value_name = "WHEN", hide_env_values = true)]
+    pub(super) audit_every: Option<String>,
+    /// Let nobody read /metrics without a key
+    #[arg(long, env = "METRICS_AUTH", value_parser = clap::builder::FalseyValueParser::new(), hide_env_values = true)]
+    pub(super) metrics_auth: bool,
+    /// Keep what the last 20 tasks found in this directory [default: a temporary one]
+    #[arg(long, env = "FINDINGS", value_name = "DIR", hide_env_values = true)]
+    pub(super) findings: Option<PathBuf>,
+}
+
+#[cfg(feature = "server")]
+#[derive(Debug, Parser)]
+pub(super) struct HealthArgs {
+    /// Where the server listens [default: 127.0.0.1:8080]
+    #[arg(long, env = "LISTEN", value_name = "HOST:PORT", hide_env_values = true)]
+    pub(super) listen: Option<String>,
+    /// Ask whether the database answers as well
+    #[arg(long)]
+    pub(super) ready: bool,
+}
+
+#[cfg(feature = "server")]
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// Make a key, and print its secret, which is shown only now
+    Create {
+        /// The name of the user whose key it is
+        #[arg(long, value_name = "NAME")]
+        user: String,
+        /// Let it do everything; without, it opens nothing yet
+        #[arg(long)]
+        admin: bool,
+        /// What it is for
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        name: String,
+        /// When it ends, from now, e.g. 90d
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<Duration>,
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// List all keys, without their secrets
+    List {
+        /// How the result on stdout looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// End a key for good
+    Revoke {
+        /// The id, or the eight characters behind `sk_`
+        #[arg(value_name = "KEYID")]
+        key: String,
     },
 }
 

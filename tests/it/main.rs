@@ -10,6 +10,10 @@ mod buckets;
 mod cli;
 mod excludes;
 mod explain;
+mod http;
+mod http_spec;
+mod http_tasks;
+
 mod identity;
 mod journal;
 mod laws;

@@ -8,3 +8,4 @@ pub(crate) mod markers;
 pub(crate) mod playground;
 pub(crate) mod random;
 pub(crate) mod s3;
+pub(crate) mod server;
