@@ -1,8 +1,9 @@
 //! `key`: who may use the API.
 
-use super::args::{Format, KeyCommand};
+use super::args::Format;
 use super::exit::{Exit, Failure};
 use super::output;
+use super::server_args::KeyCommand;
 use crate::clock;
 use crate::config::Config;
 use crate::http::Secret;

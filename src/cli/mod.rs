@@ -19,6 +19,8 @@ mod report_file;
 mod restore;
 #[cfg(feature = "server")]
 mod serve;
+#[cfg(feature = "server")]
+mod server_args;
 mod share;
 mod storage;
 mod task;

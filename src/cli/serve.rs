@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{HealthArgs, ServeArgs};
 use super::exit::{Exit, Failure};
 use super::output;
+use super::server_args::{HealthArgs, ServeArgs};
 use crate::config::Config;
 use crate::http::{Options, ask, serve, specification};
 use crate::index::READERS;

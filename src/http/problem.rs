@@ -32,7 +32,7 @@ pub(super) struct Problem {
     /// Who writes into the index now, if that is why.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub holder: Option<HolderWire>,
+    pub holder: Option<Box<HolderWire>>,
 }
 
 /// Who writes into the index.
@@ -80,11 +80,13 @@ impl Problem {
             detail = "this mode deletes records; ask again with \"force\": true, or look first with \"dry_run\": true"
                 .into();
         }
+        if error.is_failure() {
+            // Addresses are for those who can read the log.
+            detail = "the database cannot be asked now; the server's log says why".into();
+        }
         let mut problem = Self::new(status, error.code(), detail);
-        problem.holder = error.holder().map(|holder| HolderWire {
-            task_id: holder.task_id.clone(),
-            name: holder.name.clone(),
-            age_seconds: holder.age,
+        problem.holder = error.holder().map(|holder| {
+            Box::new(HolderWire { task_id: holder.task_id.clone(), name: holder.name.clone(), age_seconds: holder.age })
         });
         problem
     }

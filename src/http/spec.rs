@@ -33,6 +33,7 @@ pub(super) fn document(service: &Service) -> Value {
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.values_mut().for_each(allow_null);
     }
+    document["components"]["schemas"]["RequestWire"]["additionalProperties"] = false.into();
     // What is a number or a text.
     let fields = &mut document["components"]["schemas"]["RequestWire"]["properties"];
     let (most, age) = (fields["max_delete"]["description"].take(), fields["min_age"]["description"].take());

@@ -59,7 +59,8 @@ mod tests {
         let want = "a:\n  \"200\": null\n  b:\n    - \"x: y\"\n    -\n      c: 1\n      d: []\ne: \"no\"\n";
         let mut lines: Vec<String> = write(&value).lines().map(str::to_owned).collect();
         let mut wanted: Vec<String> = want.lines().map(str::to_owned).collect();
-        (lines.sort(), wanted.sort());
+        lines.sort();
+        wanted.sort();
         assert_eq!(lines, wanted);
     }
 }

@@ -91,9 +91,7 @@ impl Index {
     /// When the index cannot be written.
     pub async fn forget_task(&self, id: &str) -> Result<(), IndexError> {
         let transaction = self.writer()?.begin().await?;
-        for forget in
-            ["DELETE FROM idempotency_keys WHERE task_id = ?", "DELETE FROM tasks WHERE id = ? AND result IS NULL"]
-        {
+        for forget in ["DELETE FROM idempotency_keys WHERE task_id = ?", "DELETE FROM tasks WHERE id = ?"] {
             transaction.execute_raw(sql(&transaction, forget, [id.into()])).await.map_err(IndexError::Write)?;
         }
         transaction.commit().await.map_err(IndexError::Write)

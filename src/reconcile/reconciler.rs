@@ -172,7 +172,19 @@ impl Reconciler {
     ) -> Result<Report, Error> {
         let writer = lease.map(Lease::writer);
         let only_looks = request.mode == Mode::Audit;
-        let Some(ground) = self.stand(writer.as_ref(), only_looks, &mut report).await? else { return Ok(report) };
+        let stood = tokio::select! {
+            stood = self.stand(writer.as_ref(), only_looks, &mut report) => Ok(stood?),
+            // A storage that hangs holds nobody: what it was asked for so far is whole, or not there.
+            reason = self.cancel.cancelled() => Err(reason),
+        };
+        let ground = match stood {
+            Ok(Some(ground)) => ground,
+            Ok(None) => return Ok(report),
+            Err(reason) => {
+                report.stop(reason);
+                return Ok(report);
+            }
+        };
         let one_user = request.user.and_then(|_| scopes.iter().next().map(|s| s.user.prefix.clone()));
         let sink: Box<dyn Sink> = match writer {
             Some(writer) => Box::new(IndexSink::new(writer)),
@@ -218,7 +230,7 @@ impl Reconciler {
         report.refusal = report.refusal.or(ground.refusal);
         match ended {
             Ok(()) => {}
-            Err(Stop::Cancelled(CancelReason::Asked)) => report.cancel(CancelReason::Asked.to_string()),
+            Err(Stop::Cancelled(reason)) => report.stop(reason),
             Err(stop) => report.fail(stop.code(), stop.to_string()),
         }
         Ok(report)

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::cancel::CancelReason;
 use super::guard::Refusal;
 use super::request::Mode;
 use super::tally::Tally;
@@ -94,10 +95,12 @@ impl Report {
         self.problems.push(Problem { code: code.to_owned(), message: message.into(), key: None });
     }
 
-    /// Notes that the run was asked to stop.
-    pub fn cancel(&mut self, message: impl Into<String>) {
-        self.note_always("cancelled", message);
-        self.status = Status::Cancelled;
+    /// Notes that the run was asked to stop: it is cancelled, or failed where nobody meant the run itself.
+    pub fn stop(&mut self, reason: CancelReason) {
+        self.fail(reason.code(), reason.to_string());
+        if reason == CancelReason::Asked {
+            self.status = Status::Cancelled;
+        }
     }
 
     /// Notes the problem that ends the run.

@@ -90,6 +90,7 @@ pub struct ErrorWire {
     pub message: String,
     /// The key that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", oai(skip_serializing_if_is_none))]
     pub key: Option<String>,
 }
 

@@ -4,6 +4,7 @@
 //! everybody; what one server carries out itself is known here at once.
 
 mod audit;
+mod carrying;
 mod desk;
 mod error;
 mod findings;

@@ -61,13 +61,13 @@ fn only_an_admins_living_key_is_let_in_on_every_route() {
             server.send(method, path, &headers, body)
         };
         let bearer = |key: &str| ask(&[("Authorization", &format!("Bearer {key}"))]);
-        ask(&[]).is_problem(401, "key_missing");
-        ask(&[("Authorization", "Basic YTpi")]).is_problem(401, "invalid_key");
-        bearer("nonsense").is_problem(401, "invalid_key");
-        bearer(&garbage).is_problem(401, "invalid_key");
-        bearer(&revoked).is_problem(401, "key_revoked");
-        bearer(&expired).is_problem(401, "key_expired");
-        bearer(&plain).is_problem(403, "admin_required");
+        ask(&[]).problem(401, "key_missing");
+        ask(&[("Authorization", "Basic YTpi")]).problem(401, "invalid_key");
+        bearer("nonsense").problem(401, "invalid_key");
+        bearer(&garbage).problem(401, "invalid_key");
+        bearer(&revoked).problem(401, "key_revoked");
+        bearer(&expired).problem(401, "key_expired");
+        bearer(&plain).problem(403, "admin_required");
         let status = bearer(&admin).status;
         assert!(![401, 403].contains(&status), "{method} {path}: {status}");
         for secret in [&admin, &plain, &expired, &revoked, &garbage] {
@@ -96,7 +96,7 @@ fn what_needs_no_key_answers_without() {
     }
     drop(server);
     let server = playground.serve(&["--metrics-auth"]);
-    server.send("GET", "/metrics", &[], b"").is_problem(401, "key_missing");
+    server.send("GET", "/metrics", &[], b"").problem(401, "key_missing");
     server.get("/metrics", &playground.key(&["--admin"])).is(200);
     let ran = playground.run(&["health", "--listen", &server.address]).ends(0);
     assert!(ran.out.contains("alive"), "{ran:?}");
@@ -127,27 +127,27 @@ fn every_wrong_request_is_a_problem_with_its_code() {
         ("{\"mode\": \"full\"}", 400, "force_required"),
         ("{\"mode\": \"audit\", \"user_id\": 99}", 422, "unknown_user"),
     ] {
-        rebuild(body).is_problem(status, code);
+        rebuild(body).problem(status, code);
     }
     let bearer = format!("Bearer {key}");
     let auth = ("Authorization", bearer.as_str());
     let path = "/api/v1/index/rebuild/";
-    server.send("POST", path, &[auth], b"{\"mode\":\"audit\"}").is_problem(415, "unsupported_media_type");
-    server.send("POST", path, &[auth, ("Content-Type", "text/plain")], b"x").is_problem(415, "unsupported_media_type");
+    server.send("POST", path, &[auth], b"{\"mode\":\"audit\"}").problem(415, "unsupported_media_type");
+    server.send("POST", path, &[auth, ("Content-Type", "text/plain")], b"x").problem(415, "unsupported_media_type");
     let long = format!("{{\"mode\": \"audit\", \"exclude\": [\"{}\"]}}", "x".repeat(70_000));
-    rebuild(&long).is_problem(413, "body_too_large");
+    rebuild(&long).problem(413, "body_too_large");
     for (method, path, allowed) in [("GET", path, "POST"), ("DELETE", TASKS, "GET"), ("PUT", "/health/live", "GET")] {
-        let reply = server.send(method, path, &[auth], b"").is_problem(405, "method_not_allowed");
+        let reply = server.send(method, path, &[auth], b"").problem(405, "method_not_allowed");
         assert_eq!(reply.header("allow"), Some(allowed));
     }
     for path in ["/", "/nothing", "/api/v1/nothing", "/api/v2/index/rebuild/", "/docs/x"] {
-        server.send("GET", path, &[auth], b"").is_problem(404, "not_found");
+        server.send("GET", path, &[auth], b"").problem(404, "not_found");
     }
     let nobody = "019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de";
-    server.get(&format!("{TASKS}/{nobody}"), &key).is_problem(404, "unknown_task");
-    server.get(&format!("{TASKS}/seven"), &key).is_problem(400, "invalid_parameter");
-    server.get(&format!("{TASKS}?limit=0"), &key).is_problem(400, "invalid_parameter");
-    server.get(&format!("{TASKS}?status=TIRED"), &key).is_problem(400, "invalid_parameter");
+    server.get(&format!("{TASKS}/{nobody}"), &key).problem(404, "unknown_task");
+    server.get(&format!("{TASKS}/seven"), &key).problem(400, "invalid_parameter");
+    server.get(&format!("{TASKS}?limit=0"), &key).problem(400, "invalid_parameter");
+    server.get(&format!("{TASKS}?status=TIRED"), &key).problem(400, "invalid_parameter");
     // Nothing of all that has left a task, and none of it failed here.
     assert_eq!(server.get(TASKS, &key).is(200).json()["tasks"], json!([]));
     // What a client calls its request is repeated, unless it is unfit for that.
@@ -163,7 +163,7 @@ fn failures_are_limited_and_a_right_key_is_let_in_all_the_same() {
     let server = playground.serve(&[]);
     let statuses: Vec<u16> = (0..15).map(|_| server.get(TASKS, "nonsense").status).collect();
     assert_eq!((statuses[0], statuses[14]), (401, 429), "{statuses:?}");
-    let reply = server.get(TASKS, "nonsense").is_problem(429, "too_many_failures");
+    let reply = server.get(TASKS, "nonsense").problem(429, "too_many_failures");
     assert!(reply.header("retry-after").is_some());
     server.get(TASKS, &key).is(200);
 }
@@ -196,11 +196,11 @@ fn keys_are_made_listed_and_revoked() {
     let used = || playground.run(&["key", "list", "--format", "json"]).json()[0]["last_used_at"].is_string();
     while !used() {}
     playground.run(&["key", "revoke", &made["id"].to_string()]).ends(0);
-    server.get(TASKS, secret).is_problem(401, "key_revoked");
+    server.get(TASKS, secret).problem(401, "key_revoked");
     playground.run(&["key", "revoke", "77"]).ends(2).complains(&["77"]);
     playground.run(&["key", "create", "--user", "nobody"]).ends(2).complains(&["nobody"]);
     // A key goes with its user.
     playground.run(&["user", "remove", "ann"]).ends(0);
     assert_eq!(playground.run(&["key", "list", "--format", "json"]).ends(0).json(), json!([]));
-    server.get(TASKS, secret).is_problem(401, "invalid_key");
+    server.get(TASKS, secret).problem(401, "invalid_key");
 }

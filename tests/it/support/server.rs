@@ -41,7 +41,7 @@ impl Reply {
 
     /// Checks that it is a problem of this status and code, in its one form.
     #[track_caller]
-    pub(crate) fn is_problem(self, status: u16, code: &str) -> Self {
+    pub(crate) fn problem(self, status: u16, code: &str) -> Self {
         let reply = self.is(status);
         assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{reply:?}");
         let problem = reply.json();
