@@ -10,7 +10,7 @@ case ${1:-} in
   *) echo 'Usage: scripts/schemathesis.sh' >&2; exit 2 ;;
 esac
 
-version=4.3.1
+version=4.32.5
 tool=${XDG_CACHE_HOME:-$HOME/.cache}/storm-index/schemathesis-$version
 if [ ! -x "$tool/bin/schemathesis" ]; then
   if ! { python3 -m venv "$tool" && "$tool/bin/pip" install --quiet "schemathesis==$version"; } >&2; then
@@ -39,7 +39,9 @@ for _ in $(seq 300); do
   sleep 0.1
 done
 [ -n "${address:-}" ] || { cat log >&2; exit 1; }
+# A well-formed request may ask for what is refused (`full` without `force`), so not all of them have to be accepted.
+# Who asks often enough without a key is answered 429 instead of 401; the tests ask for both on every route.
 "$tool/bin/schemathesis" run "$address/openapi.json" --url "$address" --header "Authorization: Bearer $key" \
   --header 'Prefer: wait=1' --max-examples 30 --seed 1 --request-timeout 30 --exclude-operation-id watchTask \
-  --checks all --exclude-checks ignored_auth --suppress-health-check all
+  --checks all --exclude-checks positive_data_acceptance,ignored_auth --suppress-health-check all
 kill -0 "$server"

@@ -212,7 +212,7 @@ impl Api {
         /// Only those of this kind.
         kind: Query<Option<Kind>>,
         /// From here on: the `next` of the page before.
-        #[oai(default)]
+        #[oai(default, validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
         after: Query<u64>,
         /// How many.
         #[oai(default = "hundred", validator(minimum(value = "1"), maximum(value = "1000")))]
