@@ -29,6 +29,8 @@ step cargo clippy --locked --no-default-features --lib -- -D warnings
 step env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps --document-private-items
 step scripts/deny.sh
 step env -u STORM_INDEX_TEST_POSTGRES -u STORM_INDEX_TEST_GARAGE cargo test --locked --workspace
+# The API against its own specification.
+step scripts/schemathesis.sh
 # The same tests on PostgreSQL, and those that depend on an order once more where the whole cluster sorts by a language.
 step scripts/throwaway-postgres.sh cargo test --locked --test it
 step scripts/throwaway-postgres.sh --initdb=--locale-provider=icu --initdb=--icu-locale=en-US \

@@ -59,6 +59,23 @@ pub struct Config {
     pub identity: Identity,
     /// After so long a silence of its holder the lease is free, if somebody says so.
     pub lease_expiry: Option<Duration>,
+    /// What the file says of the server.
+    pub serve: Serve,
+}
+
+/// What a file says of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Serve {
+    /// Where it listens.
+    pub listen: Option<String>,
+    /// Whether it makes an audit when it has started.
+    pub startup_audit: Option<bool>,
+    /// When it makes an audit again.
+    pub audit_every: Option<String>,
+    /// Whether `/metrics` needs a key.
+    pub metrics_auth: Option<bool>,
+    /// Where findings are kept.
+    pub findings: Option<PathBuf>,
 }
 
 /// The settings of a file.
@@ -72,6 +89,11 @@ struct File {
     identity: Option<Identity>,
     #[serde(default, deserialize_with = "duration")]
     lease_expiry: Option<Duration>,
+    listen: Option<String>,
+    startup_audit: Option<bool>,
+    audit_every: Option<String>,
+    metrics_auth: Option<bool>,
+    findings: Option<PathBuf>,
 }
 
 /// Reads a duration as people write it.
@@ -94,8 +116,8 @@ pub enum ConfigError {
     },
     /// The file is not what it should be.
     #[error(
-        "config file {file:?}: {why}; settings are storage, database, database_connections, log_format, identity and \
-         lease_expiry"
+        "config file {file:?}: {why}; settings are storage, database, database_connections, log_format, identity, \
+         lease_expiry, listen, startup_audit, audit_every, metrics_auth and findings"
     )]
     Wrong {
         /// Which.
@@ -122,6 +144,13 @@ impl Config {
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             identity: given.identity.or(file.identity).unwrap_or_default(),
             lease_expiry: given.lease_expiry.or(file.lease_expiry),
+            serve: Serve {
+                listen: file.listen,
+                startup_audit: file.startup_audit,
+                audit_every: file.audit_every,
+                metrics_auth: file.metrics_auth,
+                findings: file.findings,
+            },
         })
     }
 

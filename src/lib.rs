@@ -19,6 +19,7 @@
 //! - [`index`]: the rebuildable tables; the only room that speaks SQL.
 //! - [`reconcile`]: the engine; `storage` and `index` meet only here.
 //! - `cli`, `config` (feature `cli`): the command line.
+//! - `task`, `http` (feature `server`): runs as tasks, and the API over them.
 //! - [`error`], [`clock`]: what can go wrong, and what time it is.
 //!
 //! # Use
@@ -56,7 +57,11 @@ pub mod clock;
 #[cfg(feature = "cli")]
 pub mod config;
 pub mod error;
+#[cfg(feature = "server")]
+pub mod http;
 pub mod index;
 pub mod model;
 pub mod reconcile;
 pub mod storage;
+#[cfg(feature = "server")]
+pub mod task;

@@ -13,6 +13,9 @@ mod m20261123_000006_tasks;
 mod m20261123_000007_users_with_records_stay;
 mod m20261123_000008_journal;
 mod m20261123_000009_storage_binding;
+mod m20261123_000010_tasks_alive;
+mod m20261123_000011_api_keys;
+mod m20261123_000012_audits;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -33,6 +36,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000007_users_with_records_stay::Migration),
             Box::new(m20261123_000008_journal::Migration),
             Box::new(m20261123_000009_storage_binding::Migration),
+            Box::new(m20261123_000010_tasks_alive::Migration),
+            Box::new(m20261123_000011_api_keys::Migration),
+            Box::new(m20261123_000012_audits::Migration),
         ]
     }
 }

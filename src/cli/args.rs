@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "server")]
+use super::server_args::{HealthArgs, KeyCommand, ServeArgs};
 use crate::config::{LogFormat, SHORTEST_LEASE};
 use crate::model::{HIGHEST_USER_ID, Identity};
 use crate::reconcile::{MaxDelete, Mode};
@@ -79,11 +81,28 @@ pub(super) enum Command {
     /// Carry what people made, users and share links, out of an index or into one
     #[command(subcommand)]
     Index(IndexCommand),
-    /// List runs, or show one
+    /// List runs, show one, or ask one to end
     #[command(subcommand)]
     Task(TaskCommand),
     /// Say what is known of one path, and what a full run would do about it, and why
     Explain(ExplainArgs),
+    /// Serve the admin API over HTTP
+    #[cfg(feature = "server")]
+    Serve(ServeArgs),
+    /// Make, list or revoke keys to the API
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Ask a server whether it lives
+    #[cfg(feature = "server")]
+    Health(HealthArgs),
+    /// Print the specification of the API
+    #[cfg(feature = "server")]
+    Openapi {
+        /// As YAML instead of JSON
+        #[arg(long)]
+        yaml: bool,
+    },
     /// Bring the database's schema up to date, or show its state
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -299,6 +318,11 @@ pub(super) enum TaskCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Ask a run to end at its next border between two batches, wherever it is carried out
+    Cancel {
+        /// The id
+        id: String,
+    },
     /// Show one run: what was asked, and what it came to
     Show {
         /// The id
@@ -334,7 +358,7 @@ fn lease(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }

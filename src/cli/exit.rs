@@ -35,7 +35,7 @@ impl Exit {
     /// Says how a run ended: the first that applies, from the gravest on.
     pub(super) fn of(report: &Report) -> Self {
         let looked_only = report.mode == Mode::Audit || report.dry_run;
-        if report.status == Status::Failed || !report.problems.is_empty() || !report.incomplete_users.is_empty() {
+        if report.status != Status::Successful || !report.problems.is_empty() || !report.incomplete_users.is_empty() {
             Self::Failed
         } else if report.refusal.is_some() {
             Self::Refused

@@ -4,6 +4,7 @@ use std::io;
 
 use tracing::Level;
 
+use super::args::Command;
 use crate::config::LogFormat;
 
 /// How much is said.
@@ -27,6 +28,16 @@ impl Loudness {
             (false, 1) => Self::Verbose,
             (false, _) => Self::All,
         }
+    }
+
+    /// A server says what it does, as nobody looks over its shoulder.
+    pub(super) fn for_command(self, command: &Command) -> Self {
+        #[cfg(feature = "server")]
+        if matches!(command, Command::Serve(_)) && self == Self::Normal {
+            return Self::Verbose;
+        }
+        let _ = command;
+        self
     }
 }
 

@@ -8,6 +8,8 @@ mod explain;
 mod export_file;
 mod generate;
 mod index;
+#[cfg(feature = "server")]
+mod key;
 mod logging;
 mod migrate;
 mod output;
@@ -16,6 +18,10 @@ mod rebuild;
 mod report_csv;
 mod report_file;
 mod restore;
+#[cfg(feature = "server")]
+mod serve;
+#[cfg(feature = "server")]
+mod server_args;
 mod share;
 mod storage;
 mod task;
@@ -88,7 +94,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
         file: global.config,
     })?;
     let loudness = logging::Loudness::of(global.verbose, global.quiet);
-    logging::start(loudness, config.log_format);
+    logging::start(loudness.for_command(&command), config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -104,6 +110,14 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::Restore(args) => restore::run(args, &config).await,
             Command::Index(command) => index::run(command, &config).await,
             Command::Task(command) => task::run(command, &config).await,
+            #[cfg(feature = "server")]
+            Command::Serve(args) => serve::run(args, &config).await,
+            #[cfg(feature = "server")]
+            Command::Key(command) => key::run(command, &config).await,
+            #[cfg(feature = "server")]
+            Command::Health(args) => serve::health(args, &config).await,
+            #[cfg(feature = "server")]
+            Command::Openapi { yaml } => serve::openapi(yaml),
             Command::Explain(args) => explain::run(args, &config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Completions { shell } => generate::completions(shell),

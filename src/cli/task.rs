@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::index::{Access, Task};
 
 pub(super) async fn run(command: TaskCommand, config: &Config) -> Result<Exit, Failure> {
-    let index = super::open_index(config, Access::Read).await?;
+    let access = if matches!(command, TaskCommand::Cancel { .. }) { Access::Write } else { Access::Read };
+    let index = super::open_index(config, access).await?;
     match command {
         TaskCommand::List { limit, format } => {
             let tasks = index.tasks(limit).await?;
@@ -18,6 +19,14 @@ pub(super) async fn run(command: TaskCommand, config: &Config) -> Result<Exit, F
                     output::table(&["TASK", "STATUS", "MODE", "BEGAN", "ENDED"], &rows);
                 }
             }
+        }
+        TaskCommand::Cancel { id } => {
+            let task = index.cancel_task(&id).await?;
+            if task.finished_at.is_some() {
+                let message = format!("task {id} has ended already: {}", task.status);
+                return Err(Failure::new(Exit::Usage, message));
+            }
+            output::advise("the run is asked to end; it does so at its next border between two batches");
         }
         TaskCommand::Show { id, format } => {
             let task = index.task(&id).await?;

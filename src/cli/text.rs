@@ -39,6 +39,7 @@ pub(super) fn summary(report: &Report) -> String {
     let ended = match report.status {
         Status::Successful => "",
         Status::Failed => " FAILED",
+        Status::Cancelled => " CANCELLED",
     };
     let mut text = format!("{}{ended}{dry}\n", report.mode);
     let did = if report.dry_run { "would be " } else { "" };

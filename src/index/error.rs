@@ -152,6 +152,9 @@ pub enum IndexError {
     /// No such link.
     #[error("no share link {0:?}")]
     UnknownLink(String),
+    /// No such key.
+    #[error("no key {0:?}; see `storm-index key list`")]
+    UnknownKey(String),
     /// Not a file that an export has written.
     #[error("line {line} of the file is no beginning of an export: {why}; name a file that `index export` has written")]
     NotAnExport {
@@ -225,6 +228,7 @@ impl IndexError {
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLink(_) => "unknown_link",
             Self::UnknownTask(_) => "unknown_task",
+            Self::UnknownKey(_) => "unknown_key",
             Self::NotAnExport { .. } => "not_an_export",
             Self::ExportUnreadable(_) => "file_unreadable",
             Self::Prefix(_) => "bad_prefix",
@@ -244,6 +248,7 @@ impl IndexError {
             | Self::UnknownPath { .. }
             | Self::UnknownLink(_)
             | Self::UnknownTask(_)
+            | Self::UnknownKey(_)
             | Self::NotAnExport { .. }
             | Self::Prefix(_)
             | Self::Nested { .. }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
 use serde_json::Value as Json;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -58,6 +59,7 @@ pub struct Lease {
     db: DatabaseConnection,
     task: String,
     heart: JoinHandle<()>,
+    asked_to_end: watch::Receiver<bool>,
 }
 
 /// What the row says.
@@ -102,8 +104,9 @@ impl Index {
         tasks::begin(&transaction, &task, request).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)?;
         let db = self.writing()?.clone();
-        let heart = tokio::spawn(beat(db.clone(), task.clone(), terms));
-        Ok(Lease { db, task, heart })
+        let (ask, asked_to_end) = watch::channel(false);
+        let heart = tokio::spawn(beat(db.clone(), task.clone(), terms, ask));
+        Ok(Lease { db, task, heart, asked_to_end })
     }
 
     /// Returns who holds the lease, if anybody does.
@@ -119,6 +122,17 @@ impl Lease {
     /// Returns the handle that writes as long as the lease is held.
     pub fn writer(&self) -> Writer {
         Writer::under(self.db.clone(), self.task.clone())
+    }
+
+    /// Waits until somebody asks the run that holds the lease to end.
+    pub fn asked_to_end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut asked = self.asked_to_end.clone();
+        async move {
+            if asked.wait_for(|asked| *asked).await.is_err() {
+                // Nobody can ask any more.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Gives the lease back. Should that fail, it expires.
@@ -146,8 +160,8 @@ impl Row {
     }
 }
 
-/// Gives signs of life until the lease is somebody else's.
-async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms) {
+/// Gives signs of life until the lease is somebody else's, and hears whether the run is asked to end.
+async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms, ask: watch::Sender<bool>) {
     let now = Dialect::of(&db).words().seconds;
     let sign = format!("UPDATE lease SET expires_at = {now} + ? WHERE id = 1 AND task_id = ?");
     loop {
@@ -155,7 +169,11 @@ async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms) {
         let values = [terms.expiry.as_secs_f64().into(), task.as_str().into()];
         match db.execute_raw(sql(&db, &sign, values)).await {
             Ok(done) if done.rows_affected() == 0 => return,
-            Ok(_) => {}
+            Ok(_) => {
+                if tasks::is_asked_to_end(&db, &task).await.unwrap_or(false) {
+                    ask.send_replace(true);
+                }
+            }
             // The next sign may come through; whoever writes meanwhile looks for itself.
             Err(error) => tracing::warn!(%error, "a sign of life could not be given"),
         }

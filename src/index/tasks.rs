@@ -32,6 +32,8 @@ pub struct Task {
     pub status: String,
     /// What was asked.
     pub request: Option<Box<RawValue>>,
+    /// How far it is, or was.
+    pub progress: Option<Box<RawValue>>,
     /// What it came to, once it has ended.
     pub result: Option<Box<RawValue>>,
     /// What went wrong.
@@ -56,7 +58,9 @@ impl Index {
             let time = Dialect::of(db).time("?");
             let insert = format!(
                 "INSERT INTO tasks (id, request, status, result, errors, created_at, started_at, finished_at) \
-                 VALUES (?, ?, ?, ?, ?, {time}, {time}, {time})"
+                 VALUES (?, ?, ?, ?, ?, {time}, {time}, {time}) ON CONFLICT (id) DO UPDATE SET \
+                 status = excluded.status, result = excluded.result, errors = excluded.errors, \
+                 started_at = coalesce(tasks.started_at, excluded.started_at), finished_at = excluded.finished_at"
             );
             let (began, ended) = (started.to_text(), clock::now().to_text());
             let values = [
@@ -132,10 +136,17 @@ pub(super) async fn begin(db: &impl ConnectionTrait, id: &str, request: &Json) -
     let now = clock::now().to_text();
     let time = Dialect::of(db).time("?");
     let insert = format!(
-        "INSERT INTO tasks (id, request, status, created_at, started_at) VALUES (?, ?, 'RUNNING', {time}, {time})"
+        "INSERT INTO tasks (id, request, status, created_at, started_at) VALUES (?, ?, 'RUNNING', {time}, {time}) \
+         ON CONFLICT (id) DO UPDATE SET status = excluded.status, started_at = excluded.started_at"
     );
     let values = [id.into(), request.to_string().into(), now.as_str().into(), now.as_str().into()];
     db.execute_raw(sql(db, &insert, values)).await.map(drop)
+}
+
+/// Tells whether somebody has asked the task `id` to end.
+pub(super) async fn is_asked_to_end(db: &impl ConnectionTrait, id: &str) -> Result<bool, DbErr> {
+    let look = "SELECT 1 FROM tasks WHERE id = ? AND cancel_requested";
+    Ok(db.query_one_raw(sql(db, look, [id.into()])).await?.is_some())
 }
 
 /// Ends a task whose holder was found gone.
@@ -149,12 +160,13 @@ pub(super) async fn bury(db: &impl ConnectionTrait, id: &str) -> Result<(), DbEr
     db.execute_raw(sql(db, &update, values)).await.map(drop)
 }
 
-fn columns(dialect: Dialect) -> String {
-    let columns = ["id", "status", "request", "result", "errors", "created_at", "started_at", "finished_at"];
+pub(super) fn columns(dialect: Dialect) -> String {
+    let columns =
+        ["id", "status", "request", "result", "errors", "created_at", "started_at", "finished_at", "progress"];
     format!("SELECT {} FROM tasks", columns.map(|column| dialect.bytes(column)).join(", "))
 }
 
-fn task(row: &QueryResult) -> Result<Task, DbErr> {
+pub(super) fn task(row: &QueryResult) -> Result<Task, DbErr> {
     let text = |at| lossy(row, at);
     // What somebody else has written there and is no JSON is left out, rather than hiding the other tasks.
     let raw = |at| Ok::<_, DbErr>(text(at)?.and_then(|text| RawValue::from_string(text).ok()));
@@ -166,6 +178,7 @@ fn task(row: &QueryResult) -> Result<Task, DbErr> {
         id: text(0)?.unwrap_or_default(),
         status: text(1)?.unwrap_or_default(),
         request: raw(2)?,
+        progress: raw(8)?,
         result: raw(3)?,
         errors: raw(4)?,
         created_at: time(5)?.unwrap_or_default(),

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::apply::Sink;
+use super::cancel::Cancel;
 use super::evidence::{Found, of_orphan};
 use super::guard::{Cleared, Verdict};
 use super::identity::{Seen, Standing, changed_storage};
@@ -37,6 +38,7 @@ pub(super) struct Deletion<'d, 'r> {
     pub(super) sink: &'d mut dyn Sink,
     pub(super) report: &'d mut Report,
     pub(super) observer: &'d mut dyn Observer,
+    pub(super) cancel: Cancel,
     /// Whether the storage turned out not to be the right one any more.
     pub(super) stopped: bool,
 }
@@ -56,6 +58,7 @@ impl Deletion<'_, '_> {
         let (mut items, mut strays) = (queue.iter()?, strays.iter());
         let (mut number, mut done) = (0, 0);
         loop {
+            self.cancel.reason().map_or(Ok(()), Err)?;
             let planned = items.batch(BATCH)?;
             if planned.is_empty() {
                 return Ok(!self.stopped);

@@ -32,6 +32,7 @@ impl Run<'_> {
             sink: self.sink.as_mut(),
             report: &mut self.report,
             observer: &mut *self.observer,
+            cancel: self.cancel.clone(),
             stopped: false,
         };
         let ended_well = deletion.run(queue, strays, self.doomed).await?;

@@ -51,6 +51,7 @@ pub struct Refusal {
 /// The kinds of refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "server", derive(poem_openapi::Enum), oai(rename_all = "snake_case"))]
 pub enum RefusalCode {
     /// More deletions than are let through at once.
     TooManyDeletions,

@@ -7,6 +7,7 @@ mod proof;
 mod standing;
 
 mod adoption;
+mod cancel;
 mod cursor;
 mod doubts;
 mod excludes;
@@ -39,6 +40,7 @@ mod stop;
 mod tally;
 mod wire;
 
+pub use cancel::{Cancel, CancelReason};
 pub use excludes::Excludes;
 pub use finding::{StaleReason, compare};
 pub use guard::{Refusal, RefusalCode};
@@ -51,4 +53,4 @@ pub use request::{MaxDelete, Mode, Request, RequestError};
 pub use scopes::check_users;
 pub use standing::{Outlook, RunVerdict};
 pub use tally::Tally;
-pub use wire::{Answer, RefusalWire, RequestWire, ResultWire};
+pub use wire::{Answer, ErrorWire, RefusalWire, RequestWire, ResultWire, outcome_of};

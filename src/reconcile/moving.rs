@@ -44,6 +44,7 @@ impl Run<'_> {
             let (to, from) = (upper(next), lower(next));
             batch.extend(source(from)?.zip(target(to)?).map(|((record, gone), object)| (record, gone, object)));
             if batch.len() == MOVES {
+                self.cancel.reason().map_or(Ok(()), Err)?;
                 self.carry_batch(std::mem::take(&mut batch), whose, prefix).await?;
             }
         }

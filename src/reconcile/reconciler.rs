@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::adoption::Adoption;
 use super::apply::{IndexSink, Preview, Sink, WriteBatch};
+use super::cancel::{Cancel, CancelReason};
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
 use super::looks::Looks;
@@ -13,6 +16,7 @@ use super::run::Run;
 use super::scopes::Scopes;
 use super::spans::Spans;
 use super::spool::Spool;
+use super::stop::Stop;
 use super::strays::Strays;
 use super::waiting::Waiting;
 use super::wire::{RequestWire, outcome_of};
@@ -32,6 +36,7 @@ pub struct Reconciler {
     lease_terms: LeaseTerms,
     journal_keep: Option<Duration>,
     notes: bool,
+    cancel: Cancel,
 }
 
 impl Reconciler {
@@ -45,6 +50,7 @@ impl Reconciler {
             lease_terms: LeaseTerms::default(),
             journal_keep: None,
             notes: true,
+            cancel: Cancel::default(),
         }
     }
 
@@ -76,6 +82,13 @@ impl Reconciler {
         self
     }
 
+    /// Sets the word at which a run ends before its end, at its next border between two batches.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
     /// Carries out `request` and tells `observer` what it finds.
     ///
     /// Trouble in the middle ends in the report: what was written by then stays, and is complete in itself.
@@ -83,6 +96,14 @@ impl Reconciler {
     /// # Errors
     /// When the run cannot begin: the request is wrong, or index or storage cannot be read. Nothing is changed then.
     pub async fn run(&self, request: &Request, observer: &mut dyn Observer) -> Result<Report, Error> {
+        self.run_as(Uuid::now_v7(), request, observer).await
+    }
+
+    /// As [`Reconciler::run`], as the task of this id.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run_as(&self, task: Uuid, request: &Request, observer: &mut dyn Observer) -> Result<Report, Error> {
         let policy = Policy::of(request, clock::now())?;
         let users = match request.user {
             Some(id) => vec![self.index.user(id).await?],
@@ -93,9 +114,11 @@ impl Reconciler {
             scopes.remember(&self.index.unsettled().await?);
         }
         let adoption = if policy.adopts { self.plan_adoption(&scopes, request).await? } else { Adoption::default() };
-        let report = Report::new(request.mode, request.dry_run);
-        let (task, asked, started) = (report.task_id, RequestWire::from(request).to_json(), clock::now());
+        let mut report = Report::new(request.mode, request.dry_run);
+        report.task_id = task;
+        let (asked, started) = (RequestWire::from(request).to_json(), clock::now());
         if !policy.writes {
+            observer.begins();
             let ended = self.run_under(None, request, policy, (scopes, adoption), report, observer).await;
             if let Ok(report) = &ended
                 && self.notes
@@ -105,7 +128,17 @@ impl Reconciler {
             return ended;
         }
         let lease = self.index.take_lease(task, &asked, self.lease_terms).await?;
-        let ended = self.run_under(Some(&lease), request, policy, (scopes, adoption), report, observer).await;
+        observer.begins();
+        let asked_to_end = lease.asked_to_end();
+        let heed = async {
+            asked_to_end.await;
+            self.cancel.cancel(CancelReason::Asked);
+            std::future::pending().await
+        };
+        let ended = tokio::select! {
+            ended = self.run_under(Some(&lease), request, policy, (scopes, adoption), report, observer) => ended,
+            never = heed => never,
+        };
         let outcome = match &ended {
             Ok(report) => outcome_of(report),
             Err(error) => {
@@ -139,7 +172,19 @@ impl Reconciler {
     ) -> Result<Report, Error> {
         let writer = lease.map(Lease::writer);
         let only_looks = request.mode == Mode::Audit;
-        let Some(ground) = self.stand(writer.as_ref(), only_looks, &mut report).await? else { return Ok(report) };
+        let stood = tokio::select! {
+            stood = self.stand(writer.as_ref(), only_looks, &mut report) => Ok(stood?),
+            // A storage that hangs holds nobody: what it was asked for so far is whole, or not there.
+            reason = self.cancel.cancelled() => Err(reason),
+        };
+        let ground = match stood {
+            Ok(Some(ground)) => ground,
+            Ok(None) => return Ok(report),
+            Err(reason) => {
+                report.stop(reason);
+                return Ok(report);
+            }
+        };
         let one_user = request.user.and_then(|_| scopes.iter().next().map(|s| s.user.prefix.clone()));
         let sink: Box<dyn Sink> = match writer {
             Some(writer) => Box::new(IndexSink::new(writer)),
@@ -176,14 +221,17 @@ impl Reconciler {
             unsettled: false,
             observer,
             report,
+            cancel: self.cancel.clone(),
             total,
             longest_path: self.index.longest_path(),
         };
         let ended = run.all(listing).await;
         let mut report = run.close().await;
         report.refusal = report.refusal.or(ground.refusal);
-        if let Err(stop) = ended {
-            report.fail(stop.code(), stop.to_string());
+        match ended {
+            Ok(()) => {}
+            Err(Stop::Cancelled(reason)) => report.stop(reason),
+            Err(stop) => report.fail(stop.code(), stop.to_string()),
         }
         Ok(report)
     }

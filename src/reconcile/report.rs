@@ -3,6 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::cancel::CancelReason;
 use super::guard::Refusal;
 use super::request::Mode;
 use super::tally::Tally;
@@ -15,6 +16,8 @@ pub enum Status {
     Successful,
     /// It had to stop before.
     Failed,
+    /// It was asked to stop before.
+    Cancelled,
 }
 
 /// Something that went wrong during a run.
@@ -90,6 +93,14 @@ impl Report {
     /// Notes a problem of the run as a whole, which is told however many there are.
     pub fn note_always(&mut self, code: &str, message: impl Into<String>) {
         self.problems.push(Problem { code: code.to_owned(), message: message.into(), key: None });
+    }
+
+    /// Notes that the run was asked to stop: it is cancelled, or failed where nobody meant the run itself.
+    pub fn stop(&mut self, reason: CancelReason) {
+        self.fail(reason.code(), reason.to_string());
+        if reason == CancelReason::Asked {
+            self.status = Status::Cancelled;
+        }
     }
 
     /// Notes the problem that ends the run.
@@ -232,6 +243,9 @@ pub struct Progress {
 pub trait Observer: Send {
     /// Tells whether findings of this kind are wanted; what nobody wants is not put together.
     fn wants(&self, kind: FindingKind) -> bool;
+
+    /// Hears that the run may begin: nothing was wrong with the request, and a run that writes has its lease.
+    fn begins(&mut self) {}
 
     /// Takes a finding.
     fn finding(&mut self, evidence: &Evidence);

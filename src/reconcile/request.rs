@@ -13,6 +13,7 @@ use crate::model::{Timestamp, UserId};
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "server", derive(poem_openapi::Enum), oai(rename_all = "lowercase"))]
 pub enum Mode {
     /// Report only.
     Audit,

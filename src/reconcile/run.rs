@@ -3,6 +3,7 @@
 
 use super::adoption::Adoption;
 use super::apply::{Sink, WriteBatch};
+use super::cancel::Cancel;
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
 use super::evidence;
@@ -63,6 +64,7 @@ pub(super) struct Run<'r> {
     pub(super) unsettled: bool,
     pub(super) observer: &'r mut dyn Observer,
     pub(super) report: Report,
+    pub(super) cancel: Cancel,
     pub(super) total: Option<u64>,
     /// The longest path that the index can hold.
     pub(super) longest_path: usize,
@@ -72,7 +74,12 @@ impl Run<'_> {
     /// Reads everything, then deletes what may go.
     pub(super) async fn all(&mut self, mut listing: Listing) -> Result<(), Stop> {
         loop {
-            match listing.next().await {
+            let step = tokio::select! {
+                biased;
+                reason = self.cancel.cancelled() => return Err(reason.into()),
+                step = listing.next() => step,
+            };
+            match step {
                 Step::Batch(batch) => self.batch(batch).await?,
                 Step::Complete => {
                     while self.scopes.current().is_some() {

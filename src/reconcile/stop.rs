@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::cancel::CancelReason;
 use super::cursor::CursorError;
 use crate::index::IndexError;
 
@@ -12,6 +13,8 @@ pub(super) enum Stop {
     Index(#[from] IndexError),
     #[error(transparent)]
     Cursor(#[from] CursorError),
+    #[error(transparent)]
+    Cancelled(#[from] CancelReason),
     #[error("the deletions that wait cannot be kept on disk: {0}; make room where temporary files go (TMPDIR)")]
     Queue(#[from] std::io::Error),
 }
@@ -22,6 +25,7 @@ impl Stop {
         match self {
             Self::Index(e) => e.code(),
             Self::Cursor(e) => e.code(),
+            Self::Cancelled(reason) => reason.code(),
             Self::Queue(_) => "queue_failed",
         }
     }

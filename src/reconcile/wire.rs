@@ -1,19 +1,24 @@
 //! The words on the wire, spoken only here: one document for the command line, the API and stored tasks.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::excludes::Excludes;
 use super::guard::{Refusal, RefusalCode};
 use super::report::{Report, Status};
-use super::request::{Mode, Request};
+use super::request::{Mode, Request, RequestError};
 use crate::index::Outcome;
 use crate::model::UserId;
 
 /// The answer to a request for a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(poem_openapi::Object))]
 pub struct Answer {
     /// The id of the run.
     pub task_id: String,
-    /// `SUCCESSFUL` or `FAILED`.
+    /// `SUCCESSFUL`, `FAILED` or `CANCELLED`.
     pub status: String,
     /// The result.
     pub result: ResultWire,
@@ -21,6 +26,7 @@ pub struct Answer {
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(poem_openapi::Object))]
 pub struct ResultWire {
     /// The mode that was asked for.
     pub mode: Mode,
@@ -66,6 +72,7 @@ pub struct ResultWire {
 
 /// Why deletions were withheld.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(poem_openapi::Object))]
 pub struct RefusalWire {
     /// One stable word.
     pub code: RefusalCode,
@@ -75,6 +82,7 @@ pub struct RefusalWire {
 
 /// Something that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(poem_openapi::Object))]
 pub struct ErrorWire {
     /// One stable word.
     pub code: String,
@@ -82,6 +90,7 @@ pub struct ErrorWire {
     pub message: String,
     /// The key that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", oai(skip_serializing_if_is_none))]
     pub key: Option<String>,
 }
 
@@ -93,10 +102,7 @@ impl From<&Refusal> for RefusalWire {
 
 impl From<&Report> for Answer {
     fn from(report: &Report) -> Self {
-        let status = match report.status {
-            Status::Successful => "SUCCESSFUL",
-            Status::Failed => "FAILED",
-        };
+        let status = word(report.status);
         Self { task_id: report.task_id.to_string(), status: status.to_owned(), result: report.into() }
     }
 }
@@ -152,25 +158,42 @@ impl From<&Report> for ResultWire {
 }
 
 /// What is asked of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(poem_openapi::Object))]
+#[cfg_attr(feature = "server", oai(deny_unknown_fields))]
+#[serde(deny_unknown_fields)]
 pub struct RequestWire {
-    /// The mode.
+    /// What for: `audit` (report only), `sync` (add and refresh), `clean` (delete orphans) or `full` (both).
     pub mode: Mode,
-    /// Whether it is a dry run.
+    /// Count and report what would be done, and write nothing.
+    #[serde(default)]
+    #[cfg_attr(feature = "server", oai(default))]
     pub dry_run: bool,
-    /// The consent to deletions.
+    /// The consent to deletions, without which `clean` and `full` do not run.
+    #[serde(default)]
+    #[cfg_attr(feature = "server", oai(default))]
     pub force: bool,
     /// Only this user.
+    #[serde(default)]
     pub user_id: Option<UserId>,
-    /// Whether users are registered for folders that nobody owns.
+    /// Register a user for each top-level folder that nobody owns.
+    #[serde(default)]
+    #[cfg_attr(feature = "server", oai(default))]
     pub adopt: bool,
-    /// The limit on deletions, if it is not the built-in one.
+    /// Let so many deletions through instead of the built-in limits: a number of records, or a percentage such as `5%`.
+    #[serde(default, deserialize_with = "limit")]
     pub max_delete: Option<String>,
-    /// Orphans whose record is younger are kept: seconds.
+    /// Keep orphans whose record is younger: seconds, or a duration such as `2h`.
+    #[serde(default, deserialize_with = "seconds")]
+    #[cfg_attr(feature = "server", oai(default))]
     pub min_age: u64,
-    /// Patterns of paths that are left out.
+    /// Leave these paths out, in the storage and in the index: `*.tmp` anywhere, `/top` from the top, `cache/` a folder.
+    #[serde(default)]
+    #[cfg_attr(feature = "server", oai(default))]
     pub exclude: Vec<String>,
-    /// Whether renamed files are looked for.
+    /// Whether renamed files are looked for, so that their records keep their id and links.
+    #[serde(default = "yes")]
+    #[cfg_attr(feature = "server", oai(default = "yes"))]
     pub moves: bool,
 }
 
@@ -190,20 +213,78 @@ impl From<&Request> for RequestWire {
     }
 }
 
+impl TryFrom<RequestWire> for Request {
+    type Error = RequestError;
+
+    fn try_from(wire: RequestWire) -> Result<Self, RequestError> {
+        Ok(Self {
+            mode: wire.mode,
+            dry_run: wire.dry_run,
+            force: wire.force,
+            user: wire.user_id,
+            adopt: wire.adopt,
+            max_delete: wire.max_delete.as_deref().map(str::parse).transpose()?,
+            min_age: Duration::from_secs(wire.min_age),
+            exclude: Excludes::parse(wire.exclude)?,
+            moves: wire.moves,
+        })
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A number or a text, as people write either.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u64),
+    Text(String),
+}
+
+fn either<'de, D: Deserializer<'de>>(from: D, wanted: &str) -> Result<Option<Either>, D::Error> {
+    Option::deserialize(from).map_err(|_| D::Error::custom(wanted))
+}
+
+fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let wanted = "max_delete is a number of records, or a percentage such as \"5%\"";
+    Ok(either(from, wanted)?.map(|given| match given {
+        Either::Number(number) => number.to_string(),
+        Either::Text(text) => text,
+    }))
+}
+
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let wanted = "min_age is a number of seconds, or a duration such as \"2h\" or \"7d\"";
+    match either(from, wanted)? {
+        None => Ok(0),
+        Some(Either::Number(seconds)) => Ok(seconds),
+        Some(Either::Text(text)) => {
+            humantime::parse_duration(&text).map(|age| age.as_secs()).map_err(|_| D::Error::custom(wanted))
+        }
+    }
+}
+
 impl RequestWire {
     /// Writes it down.
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-/// Writes down how a run ended.
-pub(super) fn outcome_of(report: &Report) -> Outcome {
-    let Answer { result, .. } = report.into();
-    let status = match report.status {
+fn word(status: Status) -> &'static str {
+    match status {
         Status::Successful => "SUCCESSFUL",
         Status::Failed => "FAILED",
-    };
+        Status::Cancelled => "CANCELLED",
+    }
+}
+
+/// Writes down how a run ended.
+pub fn outcome_of(report: &Report) -> Outcome {
+    let Answer { result, .. } = report.into();
+    let status = word(report.status);
     let errors = serde_json::to_value(&result.errors).unwrap_or_default();
     Outcome { status, result: serde_json::to_value(&result).unwrap_or_default(), errors }
 }

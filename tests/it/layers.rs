@@ -11,7 +11,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("index", &["model", "clock"]),
     ("reconcile", &["model", "clock", "storage", "index", "error"]),
     ("error", &["storage", "index", "reconcile"]),
-    ("cli", &["model", "clock", "config", "storage", "index", "reconcile", "error"]),
+    ("task", &["model", "clock", "storage", "index", "reconcile", "error"]),
+    ("http", &["model", "clock", "index", "reconcile", "error", "task"]),
+    ("cli", &["model", "clock", "config", "storage", "index", "reconcile", "error", "task", "http"]),
 ];
 
 const PURE: &[&str] = &["identity", "merge", "finding", "plan", "guard", "tally", "report"];

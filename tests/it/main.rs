@@ -13,6 +13,10 @@ mod crash;
 mod excludes;
 mod explain;
 mod full_disk;
+mod http;
+mod http_spec;
+mod http_tasks;
+
 mod identity;
 mod journal;
 mod laws;

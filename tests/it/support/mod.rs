@@ -11,3 +11,4 @@ pub(crate) mod own_server;
 pub(crate) mod playground;
 pub(crate) mod random;
 pub(crate) mod s3;
+pub(crate) mod server;

@@ -1,0 +1,87 @@
+//! `serve`, `health` and `openapi`: the server, and what is asked about it.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::{Exit, Failure};
+use super::output;
+use super::server_args::{HealthArgs, ServeArgs};
+use crate::config::Config;
+use crate::http::{Options, ask, serve, specification};
+use crate::index::READERS;
+use crate::task::{Schedule, Settings};
+
+/// Where the server listens when nobody says otherwise.
+const LISTEN: &str = "127.0.0.1:8080";
+
+pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failure> {
+    let file = &config.serve;
+    let storage = config.storage()?.to_owned();
+    if let Err(error) = crate::storage::open(&storage)
+        && error.is_usage()
+        && !matches!(error, crate::storage::OpenError::FileAsRoot(_))
+    {
+        return Err(Failure::new(Exit::Usage, error.to_string()));
+    }
+    let schedule = args.audit_every.or_else(|| file.audit_every.clone());
+    let schedule = schedule.map(|text| text.parse::<Schedule>()).transpose();
+    let schedule = schedule.map_err(|error| Failure::new(Exit::Usage, format!("--audit-every: {error}")))?;
+    // Without a place of their own, findings go with the server.
+    let (findings, _room) = match args.findings.or_else(|| file.findings.clone()) {
+        Some(dir) => (make(dir)?, None),
+        None => {
+            let room = tempfile::Builder::new().prefix("storm-index-findings-").tempdir();
+            let room =
+                room.map_err(|e| Failure::new(Exit::Failed, format!("no directory for findings: {e}; set TMPDIR")))?;
+            (room.path().to_owned(), Some(room))
+        }
+    };
+    let options = Options {
+        listen: args.listen.or_else(|| file.listen.clone()).unwrap_or_else(|| LISTEN.to_owned()),
+        startup_audit: args.startup_audit.or(file.startup_audit).unwrap_or(true),
+        audit_every: schedule,
+        metrics_auth: args.metrics_auth || file.metrics_auth.unwrap_or(false),
+        settings: Settings {
+            storage,
+            database: config.database.clone(),
+            readers: config.database_connections.unwrap_or(READERS),
+            identity: config.identity,
+            lease_terms: super::lease_terms(config),
+            findings,
+        },
+    };
+    let cannot = |e: std::io::Error| Failure::new(Exit::Failed, format!("signals cannot be heard: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    serve(options, stop).await.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    Ok(Exit::Done)
+}
+
+fn make(dir: PathBuf) -> Result<PathBuf, Failure> {
+    std::fs::create_dir_all(&dir)
+        .map_err(|e| Failure::new(Exit::Failed, format!("the directory for findings {dir:?} cannot be made: {e}")))?;
+    Ok(dir)
+}
+
+pub(super) async fn health(args: HealthArgs, config: &Config) -> Result<Exit, Failure> {
+    let address = args.listen.or_else(|| config.serve.listen.clone()).unwrap_or_else(|| LISTEN.to_owned());
+    let path = if args.ready { "/health/ready" } else { "/health/live" };
+    let (status, body) = ask(&address, path).await.map_err(|why| Failure::new(Exit::Failed, why))?;
+    if status == 200 {
+        output::line(body.trim());
+        return Ok(Exit::Done);
+    }
+    Err(Failure::new(Exit::Failed, format!("the server at {address} answers {status}: {}", body.trim())))
+}
+
+pub(super) fn openapi(yaml: bool) -> Result<Exit, Failure> {
+    output::raw(specification(yaml).as_bytes());
+    Ok(Exit::Done)
+}

@@ -1,0 +1,336 @@
+//! The operations: each asks the desk, and says what came of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, StreamExt as _, unfold};
+use poem::Request;
+use poem::http::StatusCode;
+use poem::web::sse::Event;
+use poem_openapi::auth::Bearer;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::{EventStream, Json, PlainText};
+use poem_openapi::{OpenApi, SecurityScheme, Tags};
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::body::Strict;
+use super::findings;
+use super::health;
+use super::prefer::preference;
+use super::problem::{NO_KEY, Problem};
+use super::scrub::Scrub;
+use super::wire::{
+    Alive, Answered, CancelRefused, Cancelled, FindingsFound, Kind, Readiness, RebuildRefused, Rebuilt, TaskPage,
+    TaskRefused, TaskState, TaskView,
+};
+use crate::index::{Claim, LeaseTerms};
+use crate::model::Identity;
+use crate::reconcile::{Request as Run, RequestWire};
+use crate::task::{Desk, Settings, StandingAudit, State, TaskError};
+
+/// The time between two looks at a task that another process carries out.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The parts of the API.
+#[derive(Tags)]
+enum Part {
+    /// Bringing the index in step with the storage.
+    Index,
+    /// What runs were asked, how far they are, and what they came to.
+    Tasks,
+    /// For those who operate the server. No key is needed.
+    Operations,
+}
+
+/// An admin's key, as `storm-index key create --admin` makes it.
+#[derive(SecurityScheme)]
+#[oai(rename = "AdminKey", ty = "bearer", bearer_format = "sk_…", checker = "caller")]
+struct AdminKey(Caller);
+
+/// Returns whom the door has let in.
+async fn caller(request: &Request, _bearer: Bearer) -> poem::Result<Caller> {
+    let caller = request.extensions().get::<Caller>().copied();
+    caller.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "key_missing", NO_KEY).into_error())
+}
+
+/// The operations.
+#[derive(Debug, Clone)]
+pub(super) struct Api {
+    pub(super) desk: Arc<Desk>,
+    pub(super) audit: Option<Arc<StandingAudit>>,
+    pub(super) scrub: Scrub,
+}
+
+impl Api {
+    /// Sets operations up that nobody can call, but that can be described.
+    pub(super) fn nowhere() -> Self {
+        let settings = Settings {
+            storage: "memory:///".to_owned(),
+            database: "sqlite::memory:".to_owned(),
+            readers: 1,
+            identity: Identity::default(),
+            lease_terms: LeaseTerms::default(),
+            findings: PathBuf::new(),
+        };
+        Self { desk: Desk::new(settings), audit: None, scrub: Scrub::default() }
+    }
+}
+
+#[OpenApi]
+impl Api {
+    /// Compare index and storage, and bring the index in step
+    ///
+    /// `audit` reports only; `sync` adds missing records and refreshes stale ones; `clean` deletes orphaned records;
+    /// `full` does both. `clean` and `full` need `force`, unless it is a dry run. No file is ever written, moved or
+    /// deleted, and no record with an active share link.
+    ///
+    /// Answers 200 when the task has ended within the wait (`Prefer: wait=N` seconds, 10 unless told), also when it
+    /// `FAILED`; else 202, and the task goes on. `Prefer: respond-async` never waits.
+    ///
+    /// With an `Idempotency-Key`, the same body within 24 hours is the same task.
+    #[oai(path = "/api/v1/index/rebuild", method = "post", tag = "Part::Index", operation_id = "rebuildIndex")]
+    async fn rebuild(
+        &self,
+        key: AdminKey,
+        /// `wait=N` (seconds, at most 300) or `respond-async` (RFC 7240).
+        #[oai(name = "Prefer")]
+        prefer: Header<Option<String>>,
+        /// Any text that is new for a new request.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
+        idempotency_key: Header<Option<String>>,
+        body: Strict<RequestWire>,
+    ) -> Result<Rebuilt, RebuildRefused> {
+        let claim = idempotency_key.0.map(|text| claim(&key, text, &body.0));
+        let run = Run::try_from(body.0).map_err(|error| self.problem(&error.into()))?;
+        let preference = preference(prefer.0.as_deref());
+        let (answered, ended) =
+            self.carry_out(run, claim, preference.wait).await.map_err(|error| self.problem(&error))?;
+        if ended {
+            return Ok(Rebuilt::Ended(Json(answered), preference.applied));
+        }
+        let location = format!("/api/v1/index/tasks/{}", answered.task_id);
+        Ok(Rebuilt::Accepted(Json(answered), location, preference.applied))
+    }
+
+    /// List tasks, the newest first
+    #[oai(path = "/api/v1/index/tasks", method = "get", tag = "Part::Tasks", operation_id = "listTasks")]
+    async fn tasks(
+        &self,
+        _key: AdminKey,
+        /// Only those of this state.
+        status: Query<Option<TaskState>>,
+        /// Only those older than this task: the `next` of the page before.
+        before: Query<Option<Uuid>>,
+        /// How many.
+        #[oai(default = "fifty", validator(minimum(value = "1"), maximum(value = "500")))]
+        limit: Query<u32>,
+    ) -> Result<Json<TaskPage>, TaskRefused> {
+        let status = status.0.map(TaskState::as_str);
+        let before = before.0.map(|id| id.to_string());
+        let tasks = self.desk.tasks(status, before.as_deref(), limit.0).await.map_err(|error| self.problem(&error))?;
+        let full = tasks.len() == limit.0 as usize;
+        let next = tasks.last().filter(|_| full).map(|task| task.id.clone());
+        let tasks = tasks.into_iter().map(|task| TaskView::of(task, None, &self.scrub)).collect();
+        Ok(Json(TaskPage { tasks, next }))
+    }
+
+    /// Show a task
+    #[oai(path = "/api/v1/index/tasks/:id", method = "get", tag = "Part::Tasks", operation_id = "getTask")]
+    async fn task(
+        &self,
+        _key: AdminKey,
+        /// The task.
+        id: Path<Uuid>,
+    ) -> Result<Json<TaskView>, TaskRefused> {
+        Ok(Json(self.view(id.0).await?))
+    }
+
+    /// Ask a task to end
+    ///
+    /// It ends at its next border between two batches; what it has written by then stays, and is complete in itself.
+    #[oai(path = "/api/v1/index/tasks/:id/cancel", method = "post", tag = "Part::Tasks", operation_id = "cancelTask")]
+    async fn cancel(
+        &self,
+        _key: AdminKey,
+        /// The task.
+        id: Path<Uuid>,
+    ) -> Result<Cancelled, CancelRefused> {
+        let task = self.desk.cancel(&id.0.to_string()).await.map_err(|error| self.problem(&error))?;
+        let view = TaskView::of(task, None, &self.scrub);
+        Ok(if view.has_ended() { Cancelled::Already(Json(view)) } else { Cancelled::Asked(Json(view)) })
+    }
+
+    /// Watch a task
+    ///
+    /// Server-sent events: the task, each time that something about it has changed, as `progress`, and at its end as `end`,
+    /// which is the last event.
+    #[oai(path = "/api/v1/index/tasks/:id/events", method = "get", tag = "Part::Tasks", operation_id = "watchTask")]
+    async fn events(
+        &self,
+        _key: AdminKey,
+        /// The task.
+        id: Path<Uuid>,
+    ) -> Result<EventStream<BoxStream<'static, TaskView>>, TaskRefused> {
+        let first = self.view(id.0).await?;
+        let (api, id) = (self.clone(), id.0);
+        let stream = unfold((Some(first.clone()), Some(first)), move |(next, last)| {
+            let api = api.clone();
+            async move {
+                let view = match (next, last) {
+                    (Some(first), _) => first,
+                    (None, Some(last)) if !last.has_ended() => api.change(id, &last).await?,
+                    _ => return None,
+                };
+                Some((view.clone(), (None, Some(view))))
+            }
+        });
+        let stream = EventStream::new(stream.boxed()).keep_alive(Duration::from_secs(15));
+        Ok(stream.to_event(|view: TaskView| {
+            let name = if view.has_ended() { "end" } else { "progress" };
+            Event::message(serde_json::to_string(&view).unwrap_or_default()).event_type(name)
+        }))
+    }
+
+    /// List what a task has found
+    ///
+    /// As JSON, as NDJSON (`Accept: application/x-ndjson`) or as CSV (`Accept: text/csv`), a page at a time. The findings of
+    /// the last 20 tasks are kept, by the server that carried them out.
+    #[oai(
+        path = "/api/v1/index/tasks/:id/findings",
+        method = "get",
+        tag = "Part::Tasks",
+        operation_id = "listFindings"
+    )]
+    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
+    async fn findings(
+        &self,
+        _key: AdminKey,
+        /// The task.
+        id: Path<Uuid>,
+        /// Only those of this kind.
+        kind: Query<Option<Kind>>,
+        /// From here on: the `next` of the page before.
+        #[oai(default, validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
+        after: Query<u64>,
+        /// How many.
+        #[oai(default = "hundred", validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<u32>,
+        /// `application/json`, `application/x-ndjson` or `text/csv`.
+        #[oai(name = "Accept")]
+        accept: Header<Option<String>>,
+    ) -> Result<FindingsFound, TaskRefused> {
+        let (id, only) = (id.0.to_string(), kind.0.map(|kind| kind.as_str().to_owned()));
+        let found = self.desk.findings(&id, only, after.0, limit.0 as usize).await;
+        let page = found.map_err(|error| self.problem(&error))?.ok_or_else(|| {
+            let detail = "`after` is no place between two findings; use the `next` of the page before";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail)
+        })?;
+        let link = page.next.map(|next| {
+            let kind = kind.0.map(|kind| format!("&kind={}", kind.as_str())).unwrap_or_default();
+            let limit = limit.0;
+            format!("</api/v1/index/tasks/{id}/findings?after={next}&limit={limit}{kind}>; rel=\"next\"")
+        });
+        Ok(FindingsFound::Page(findings::body(page, accept.0.as_deref()), link))
+    }
+
+    /// Tell whether the server lives
+    #[oai(path = "/health/live", method = "get", tag = "Part::Operations", operation_id = "live")]
+    async fn live(&self) -> Json<Alive> {
+        Json(Alive { status: "alive".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+    }
+
+    /// Tell whether the server can be asked
+    ///
+    /// 503 only without the database. Storage and last audit are told as well, and stop nothing.
+    #[oai(path = "/health/ready", method = "get", tag = "Part::Operations", operation_id = "ready")]
+    async fn ready(&self) -> Readiness {
+        health::readiness(&self.desk, self.audit.as_deref(), &self.scrub).await
+    }
+
+    /// Tell what Prometheus wants to know
+    #[oai(path = "/metrics", method = "get", tag = "Part::Operations", operation_id = "metrics")]
+    async fn metrics(&self) -> PlainText<String> {
+        PlainText(super::metrics::render(&self.desk).await)
+    }
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+fn hundred() -> u32 {
+    100
+}
+
+/// Says what is asked under an `Idempotency-Key`: what it means, however it is written.
+fn claim(key: &AdminKey, text: String, asked: &RequestWire) -> Claim {
+    let meaning = serde_json::to_vec(asked).unwrap_or_default();
+    Claim { api_key: key.0.key, key: text, body_hash: blake3::hash(&meaning).to_hex().to_string() }
+}
+
+impl Api {
+    fn problem(&self, error: &TaskError) -> Problem {
+        if error.is_failure() {
+            tracing::warn!(%error, code = error.code(), "a request could not be carried out");
+        }
+        Problem::of_task(error, &self.scrub)
+    }
+
+    /// Hands a run in, and waits for its end. Tells whether it has come.
+    async fn carry_out(&self, run: Run, claim: Option<Claim>, wait: Duration) -> Result<(Answered, bool), TaskError> {
+        let until = tokio::time::Instant::now() + wait;
+        // Whether it can begin is said at once, even to those who wait for nothing else.
+        let id = self.desk.submit(run, claim, wait.max(Duration::from_secs(2))).await?;
+        let Some(live) = self.desk.live(id) else { return self.stored(id).await };
+        let state = match tokio::time::timeout_at(until, live.ended()).await {
+            Ok(state) => state,
+            Err(_) => live.state(),
+        };
+        let answered = |status: &str| Answered { task_id: id.to_string(), status: status.to_owned(), result: None };
+        match state {
+            State::Ready => Ok((answered("READY"), false)),
+            State::Running => Ok((answered("RUNNING"), false)),
+            State::Refused(error) => Err(error),
+            State::Ended(answer) => Ok((Answered::of(&answer, &self.scrub), true)),
+        }
+    }
+
+    /// Answers for a task that is not carried out here, or not any more.
+    async fn stored(&self, id: Uuid) -> Result<(Answered, bool), TaskError> {
+        let view = TaskView::of(self.desk.task(&id.to_string()).await?, None, &self.scrub);
+        let ended = view.has_ended();
+        let result = view.result.filter(|_| ended).and_then(|result| serde_json::from_value(result).ok());
+        Ok((Answered { task_id: view.task_id, status: view.status, result }, ended))
+    }
+
+    /// Returns a task as it stands, wherever it is carried out.
+    async fn view(&self, id: Uuid) -> Result<TaskView, Problem> {
+        let live = self.desk.live(id).and_then(|live| live.progress());
+        let task = self.desk.task(&id.to_string()).await.map_err(|error| self.problem(&error))?;
+        Ok(TaskView::of(task, live, &self.scrub))
+    }
+
+    /// Waits until something about a task has changed; `None` when nobody can say any more.
+    async fn change(&self, id: Uuid, last: &TaskView) -> Option<TaskView> {
+        loop {
+            let ended = async {
+                match self.desk.live(id) {
+                    Some(live) => drop(live.ended().await),
+                    None => std::future::pending().await,
+                }
+            };
+            let closing = self.desk.closing();
+            tokio::select! {
+                () = ended => {}
+                () = tokio::time::sleep(LOOK) => {}
+                _ = closing.cancelled(), if self.desk.live(id).is_none() => return None,
+            }
+            let view = self.view(id).await.ok()?;
+            if view.status != last.status || view.progress != last.progress {
+                return Some(view);
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Whether the server can be asked, and what it knows of storage and index.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem_openapi::payload::Json;
+
+use super::scrub::Scrub;
+use super::wire::{AuditView, Readiness, Ready};
+use crate::task::{Desk, StandingAudit};
+
+/// How long an answer of the database is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn readiness(desk: &Arc<Desk>, audit: Option<&StandingAudit>, scrub: &Scrub) -> Readiness {
+    let asked = async {
+        let index = desk.index().await.map_err(|error| error.code())?;
+        index.database_time().await.map_err(|error| error.code())?;
+        let last = StandingAudit::last(&index).await;
+        Ok::<_, &str>(last)
+    };
+    let answered = tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err("database_unavailable"));
+    let storage = desk.look_at_storage().await;
+    let state = audit.map_or("off", StandingAudit::state).to_owned();
+    let (database, last) = match answered {
+        Ok(last) => ("ok", last),
+        Err(code) => (code, None),
+    };
+    let (last, age_seconds) = last.unzip();
+    let last = last.map(|mut last| {
+        last.summary = scrub.text(&last.summary);
+        last.result = scrub.result(last.result);
+        last
+    });
+    let is_up = database == "ok";
+    let ready = Ready {
+        status: if is_up { "ready" } else { "unavailable" }.to_owned(),
+        database: database.to_owned(),
+        storage: storage.to_owned(),
+        audit: AuditView { state, last, age_seconds },
+    };
+    if is_up { Readiness::Ready(Json(ready)) } else { Readiness::Unavailable(Json(ready)) }
+}

@@ -1,0 +1,24 @@
+//! Door: HTTP. An API for admins over the desk of tasks, with its own documentation, health and metrics.
+
+mod api;
+mod auth;
+mod body;
+mod door;
+mod findings;
+mod health;
+mod metrics;
+mod prefer;
+mod probe;
+mod problem;
+mod routes;
+mod scrub;
+mod secret;
+mod serve;
+mod spec;
+mod wire;
+mod yaml;
+
+pub use probe::ask;
+pub use secret::Secret;
+pub use serve::{Options, ServeError, serve};
+pub use spec::text as specification;

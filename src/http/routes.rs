@@ -1,0 +1,48 @@
+//! Which paths there are, and by which methods: what is asked otherwise is refused in one place, and counted by its route.
+
+/// The paths, each with its methods.
+const ROUTES: &[(&str, &str)] = &[
+    ("/api/v1/index/rebuild", "POST"),
+    ("/api/v1/index/tasks", "GET"),
+    ("/api/v1/index/tasks/{id}", "GET"),
+    ("/api/v1/index/tasks/{id}/cancel", "POST"),
+    ("/api/v1/index/tasks/{id}/events", "GET"),
+    ("/api/v1/index/tasks/{id}/findings", "GET"),
+    ("/health/live", "GET"),
+    ("/health/ready", "GET"),
+    ("/metrics", "GET"),
+    ("/docs", "GET"),
+    ("/openapi.json", "GET"),
+];
+
+/// Returns the route of a path and its method, with or without the trailing slash.
+pub(super) fn route_of(path: &str) -> Option<(&'static str, &'static str)> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    ROUTES.iter().copied().find(|(route, _)| {
+        let (mut given, mut known) = (path.split('/'), route.split('/'));
+        loop {
+            match (given.next(), known.next()) {
+                (None, None) => return true,
+                (Some(given), Some("{id}")) if !given.is_empty() => {}
+                (Some(given), Some(known)) if given == known => {}
+                _ => return false,
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_route() {
+        assert_eq!(route_of("/api/v1/index/rebuild/"), Some(("/api/v1/index/rebuild", "POST")));
+        assert_eq!(route_of("/api/v1/index/tasks/7/cancel"), Some(("/api/v1/index/tasks/{id}/cancel", "POST")));
+        for nothing in
+            ["", "/", "/api", "/api/v1/index/tasks//cancel", "/api/v1/index/rebuild//", "/docs/x", "health/live"]
+        {
+            assert_eq!(route_of(nothing), None, "{nothing}");
+        }
+    }
+}

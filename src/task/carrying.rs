@@ -1,0 +1,180 @@
+//! A task that was accepted -> its run, and how it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tracing::Instrument as _;
+
+use super::desk::{Desk, GRACE, TICK};
+use super::error::TaskError;
+use super::findings::{self, Spool};
+use super::live::{Live, State};
+use super::meter::Meter;
+use crate::clock;
+use crate::error::{Error, ErrorKind};
+use crate::index::{Index, IndexError};
+use crate::reconcile::{Answer, CancelReason, Reconciler, Report, Request, RequestWire, outcome_of};
+use crate::storage;
+
+impl Desk {
+    /// Carries a task out, and notes how it ended whatever happens.
+    pub(super) async fn carry_out(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) {
+        let (id, started) = (live.id, clock::now());
+        let ticker = tokio::spawn(Arc::clone(&self).tick(Arc::clone(&live), index.clone(), request.writes()));
+        let begun = tokio::time::Instant::now();
+        let running = {
+            let (desk, live, index, request) = (Arc::clone(&self), Arc::clone(&live), index.clone(), request.clone());
+            let (engine, span) = (tokio::runtime::Handle::current(), tracing::Span::current());
+            // On a thread of its own: a run reads and compares without a pause, and the server has to answer meanwhile.
+            tokio::task::spawn_blocking(move || engine.block_on(desk.run(live, index, request).instrument(span)))
+        };
+        let ended = running.await;
+        ticker.abort();
+        let mut report = Report::new(request.mode, request.dry_run);
+        report.task_id = id;
+        let (noted, refused) = match ended {
+            Ok(Ok(ended)) => {
+                report = ended;
+                (true, None)
+            }
+            Ok(Err(error)) => {
+                report.fail(error.code(), error.to_string());
+                (false, (error.kind() != ErrorKind::Failed).then(|| TaskError::from(error)))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a run broke down");
+                report.fail("internal", "the run broke down; the server's log says where");
+                (false, None)
+            }
+        };
+        if let Some(progress) = live.progress() {
+            let progress = serde_json::to_value(&progress).unwrap_or_default();
+            let _ = index.touch_task(&id.to_string(), &progress, Duration::ZERO).await;
+        }
+        if !noted {
+            let asked = RequestWire::from(&request).to_json();
+            index.note_task(&id.to_string(), &asked, started, &outcome_of(&report)).await;
+        }
+        let answer = Answer::from(&report);
+        let outcome = if refused.is_some() { "REFUSED" } else { answer.status.as_str() };
+        let labels = [("mode", request.mode.to_string()), ("outcome", outcome.to_lowercase())];
+        metrics::counter!("storm_index_runs_total", &labels).increment(1);
+        metrics::histogram!("storm_index_run_duration_seconds", "mode" => request.mode.to_string())
+            .record(begun.elapsed().as_secs_f64());
+        tracing::info!(status = outcome, mode = %request.mode, dry_run = request.dry_run, "task ended");
+        self.remove(id);
+        live.set(match refused {
+            Some(error) => {
+                findings::forget(&self.settings.findings, id);
+                State::Refused(error)
+            }
+            None => State::Ended(Arc::new(answer)),
+        });
+    }
+
+    async fn run(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) -> Result<Report, Error> {
+        let (id, mode, dry_run) = (live.id, request.mode, request.dry_run);
+        let stopped = move |reason: CancelReason| {
+            let mut report = Report::new(mode, dry_run);
+            report.task_id = id;
+            report.stop(reason);
+            report
+        };
+        let place = tokio::select! {
+            biased;
+            reason = live.cancel.cancelled() => return self.end_unbegun(&index, &request, stopped(reason)).await,
+            place = Arc::clone(&self.places).acquire_owned() => place,
+        };
+        if let Some(user) = request.user {
+            index.user(user).await?;
+        }
+        if request.writes()
+            && let Some(holder) = index.lease_holder().await?
+        {
+            return Err(IndexError::Held(holder).into());
+        }
+        tracing::info!(mode = %request.mode, dry_run = request.dry_run, user = request.user, "task begins");
+        // What hangs must hang nobody else.
+        let url = self.settings.storage.clone();
+        let opening = tokio::task::spawn_blocking(move || storage::open(&url));
+        let opened = tokio::select! {
+            opened = opening => opened,
+            reason = live.cancel.cancelled() => return self.end_unbegun(&index, &request, stopped(reason)).await,
+        };
+        let Ok(opened) = opened else { return Ok(stopped(CancelReason::ShutDown)) };
+        let storage = match opened {
+            Ok(storage) => storage.without_files(index.files()),
+            Err(error) => {
+                // The server's setting, and not the request, is what is wrong.
+                let mut report = Report::new(request.mode, request.dry_run);
+                report.task_id = live.id;
+                report.fail(error.code(), error.to_string());
+                return self.end_unbegun(&index, &request, report).await;
+            }
+        };
+        let spool = Spool::create(&self.settings.findings, live.id);
+        let spool = spool.inspect_err(|error| tracing::warn!(%error, "findings cannot be kept")).ok();
+        let mut meter = Meter { live: Arc::clone(&live), spool };
+        let reconciler = Reconciler::new(&storage, &index)
+            .with_identity(self.settings.identity)
+            .with_lease_terms(self.settings.lease_terms)
+            .with_cancel(live.cancel.clone());
+        let ended = if request.writes() {
+            reconciler.run_as(id, &request, &mut meter).await
+        } else {
+            let too_late = async {
+                let reason = live.cancel.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+                reason
+            };
+            let late = tokio::select! {
+                ended = reconciler.run_as(id, &request, &mut meter) => Ok(ended),
+                // It writes nothing, so it may be dropped wherever it is.
+                reason = too_late => Err(reason),
+            };
+            match late {
+                Ok(ended) => ended,
+                Err(reason) => self.end_unbegun(&index, &request, stopped(reason)).await,
+            }
+        };
+        if let Some(Err(error)) = meter.spool.as_mut().map(Spool::flush) {
+            tracing::warn!(%error, "the last findings could not be kept");
+        }
+        drop(place);
+        ended
+    }
+
+    /// Notes how a task ended that the engine has not noted.
+    async fn end_unbegun(&self, index: &Index, request: &Request, report: Report) -> Result<Report, Error> {
+        let asked = RequestWire::from(request).to_json();
+        index.note_task(&report.task_id.to_string(), &asked, clock::now(), &outcome_of(&report)).await;
+        Ok(report)
+    }
+
+    /// Says about once a second how far a task is, and hears whether it is asked to end.
+    async fn tick(self: Arc<Self>, live: Arc<Live>, index: Index, writes: bool) {
+        let id = live.id.to_string();
+        let mut begins = !writes;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                state = live.begun(), if begins => {
+                    begins = false;
+                    if matches!(state, State::Running)
+                        && let Err(error) = index.start_task(&id).await
+                    {
+                        tracing::warn!(%error, "that a task runs could not be noted");
+                    }
+                    continue;
+                }
+            }
+            let progress = live.progress().map_or(json!(null), |p| serde_json::to_value(p).unwrap_or_default());
+            match index.touch_task(&id, &progress, self.settings.lease_terms.expiry).await {
+                Ok(true) => live.cancel.cancel(CancelReason::Asked),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "how far the task is could not be noted"),
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The API from outside: who is let in, and what is refused how.
+
+use serde_json::json;
+
+use crate::support::playground::Playground;
+
+const TASKS: &str = "/api/v1/index/tasks";
+
+/// Every operation that needs a key.
+const GUARDED: [(&str, &str); 6] = [
+    ("POST", "/api/v1/index/rebuild/"),
+    ("GET", "/api/v1/index/tasks/"),
+    ("GET", "/api/v1/index/tasks/019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de"),
+    ("POST", "/api/v1/index/tasks/019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de/cancel"),
+    ("GET", "/api/v1/index/tasks/019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de/events"),
+    ("GET", "/api/v1/index/tasks/019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de/findings"),
+];
+
+/// ADR 009: the endpoint returns a task_id and serialisable results, with and without the slash.
+#[test]
+fn adr_the_endpoint_returns_a_task_id_and_results() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    playground.write("1/a.txt", "hello");
+    playground.write("1/b.txt", "hello");
+    let server = playground.serve(&[]);
+    let body = r#"{"mode": "sync", "user_id": 1, "dry_run": false, "force": false}"#;
+    for (path, created) in [("/api/v1/index/rebuild/", 2), ("/api/v1/index/rebuild", 0)] {
+        let answer = server.post(path, &key, &[], body).is(200).json();
+        assert_eq!(answer["status"], "SUCCESSFUL");
+        assert_eq!(answer["task_id"].as_str().unwrap().len(), 36);
+        let result = &answer["result"];
+        assert_eq!((&result["records_created"], &result["files_on_disk"]), (&json!(created), &json!(2)), "{answer}");
+        assert_eq!(
+            (&result["mode"], &result["errors"], &result["refusal"]),
+            (&json!("sync"), &json!([]), &json!(null))
+        );
+        // The same document as the command line's.
+        let cli = playground.rebuild(&[]).json();
+        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!((keys(&answer), keys(result)), (keys(&cli), keys(&cli["result"])));
+    }
+    assert_eq!(playground.paths(), ["1/a.txt", "1/b.txt"]);
+}
+
+#[test]
+fn only_an_admins_living_key_is_let_in_on_every_route() {
+    let playground = Playground::with_user();
+    let admin = playground.key(&["--admin"]);
+    let plain = playground.key(&[]);
+    let expired = playground.key(&["--admin", "--expires", "1ms"]);
+    let revoked = playground.key(&["--admin", "--name", "old"]);
+    playground.run(&["key", "revoke", &revoked[3..11]]).ends(0);
+    let garbage = format!("sk_{}_{}", &admin[3..11], "0".repeat(64));
+    // Failures are counted by address, and this test has many.
+    for (method, path) in GUARDED {
+        let server = playground.serve(&[]);
+        let ask = |headers: &[(&str, &str)]| {
+            let headers = [headers, &[("Content-Type", "application/json")]].concat();
+            let body: &[u8] = if method == "POST" { b"{\"mode\":\"audit\"}" } else { b"" };
+            server.send(method, path, &headers, body)
+        };
+        let bearer = |key: &str| ask(&[("Authorization", &format!("Bearer {key}"))]);
+        ask(&[]).problem(401, "key_missing");
+        ask(&[("Authorization", "Basic YTpi")]).problem(401, "invalid_key");
+        bearer("nonsense").problem(401, "invalid_key");
+        bearer(&garbage).problem(401, "invalid_key");
+        bearer(&revoked).problem(401, "key_revoked");
+        bearer(&expired).problem(401, "key_expired");
+        bearer(&plain).problem(403, "admin_required");
+        let status = bearer(&admin).status;
+        assert!(![401, 403].contains(&status), "{method} {path}: {status}");
+        for secret in [&admin, &plain, &expired, &revoked, &garbage] {
+            assert!(!server.log().contains(&secret[12..]), "a secret is in the log");
+        }
+    }
+}
+
+#[test]
+fn what_needs_no_key_answers_without() {
+    let playground = Playground::with_user();
+    let server = playground.serve(&[]);
+    server.says("storm-index key create");
+    for path in ["/health/live", "/health/ready", "/health/live/", "/metrics", "/docs", "/docs/", "/openapi.json"] {
+        server.send("GET", path, &[], b"").is(200);
+    }
+    let ready = server.send("GET", "/health/ready", &[], b"").json();
+    assert_eq!(
+        (&ready["status"], &ready["database"], &ready["storage"]),
+        (&json!("ready"), &json!("ok"), &json!("ok"))
+    );
+    let docs = server.send("GET", "/docs", &[], b"").body;
+    assert!(docs.contains("swagger") && docs.contains("/api/v1/index/rebuild/"));
+    for outside in ["src=\"http", "href=\"http", "@import", "src='http"] {
+        assert!(!docs.contains(outside), "{outside}");
+    }
+    drop(server);
+    let server = playground.serve(&["--metrics-auth"]);
+    server.send("GET", "/metrics", &[], b"").problem(401, "key_missing");
+    server.get("/metrics", &playground.key(&["--admin"])).is(200);
+    let ran = playground.run(&["health", "--listen", &server.address]).ends(0);
+    assert!(ran.out.contains("alive"), "{ran:?}");
+    playground.run(&["health", "--ready", "--listen", &server.address]).ends(0);
+    let address = server.address.clone();
+    drop(server);
+    playground.run(&["health", "--listen", &address]).ends(4).complains(&[&address]);
+}
+
+#[test]
+fn every_wrong_request_is_a_problem_with_its_code() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve(&[]);
+    let rebuild = |body: &str| server.rebuild(&key, &[], body);
+    for (body, status, code) in [
+        ("", 400, "invalid_json"),
+        ("{\"mode\": ", 400, "invalid_json"),
+        ("[]", 400, "invalid_body"),
+        ("{}", 400, "invalid_body"),
+        ("{\"mode\": \"audit\", \"mood\": 1}", 400, "unknown_field"),
+        ("{\"mode\": \"audit\", \"force\": \"yes\"}", 400, "invalid_body"),
+        ("{\"mode\": \"scan\"}", 400, "invalid_mode"),
+        ("{\"mode\": \"audit\", \"max_delete\": \"many\"}", 400, "invalid_max_delete"),
+        ("{\"mode\": \"audit\", \"exclude\": [\"a{\"]}", 400, "invalid_exclude"),
+        ("{\"mode\": \"clean\", \"adopt\": true, \"force\": true}", 400, "invalid_adopt"),
+        ("{\"mode\": \"clean\"}", 400, "force_required"),
+        ("{\"mode\": \"full\"}", 400, "force_required"),
+        ("{\"mode\": \"audit\", \"user_id\": 99}", 422, "unknown_user"),
+    ] {
+        rebuild(body).problem(status, code);
+    }
+    let bearer = format!("Bearer {key}");
+    let auth = ("Authorization", bearer.as_str());
+    let path = "/api/v1/index/rebuild/";
+    server.send("POST", path, &[auth], b"{\"mode\":\"audit\"}").problem(415, "unsupported_media_type");
+    server.send("POST", path, &[auth, ("Content-Type", "text/plain")], b"x").problem(415, "unsupported_media_type");
+    let long = format!("{{\"mode\": \"audit\", \"exclude\": [\"{}\"]}}", "x".repeat(70_000));
+    rebuild(&long).problem(413, "body_too_large");
+    for (method, path, allowed) in [("GET", path, "POST"), ("DELETE", TASKS, "GET"), ("PUT", "/health/live", "GET")] {
+        let reply = server.send(method, path, &[auth], b"").problem(405, "method_not_allowed");
+        assert_eq!(reply.header("allow"), Some(allowed));
+    }
+    for path in ["/", "/nothing", "/api/v1/nothing", "/api/v2/index/rebuild/", "/docs/x"] {
+        server.send("GET", path, &[auth], b"").problem(404, "not_found");
+    }
+    let nobody = "019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de";
+    server.get(&format!("{TASKS}/{nobody}"), &key).problem(404, "unknown_task");
+    server.get(&format!("{TASKS}/seven"), &key).problem(400, "invalid_parameter");
+    server.get(&format!("{TASKS}?limit=0"), &key).problem(400, "invalid_parameter");
+    server.get(&format!("{TASKS}?status=TIRED"), &key).problem(400, "invalid_parameter");
+    // Nothing of all that has left a task, and none of it failed here.
+    assert_eq!(server.get(TASKS, &key).is(200).json()["tasks"], json!([]));
+    // What a client calls its request is repeated, unless it is unfit for that.
+    let asked = |id: &str| server.send("GET", "/health/live", &[("X-Request-Id", id)], b"");
+    assert_eq!(asked("abc-1").header("x-request-id"), Some("abc-1"));
+    assert_ne!(asked("a b").header("x-request-id"), Some("a b"));
+}
+
+#[test]
+fn failures_are_limited_and_a_right_key_is_let_in_all_the_same() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve(&[]);
+    let statuses: Vec<u16> = (0..15).map(|_| server.get(TASKS, "nonsense").status).collect();
+    assert_eq!((statuses[0], statuses[14]), (401, 429), "{statuses:?}");
+    let reply = server.get(TASKS, "nonsense").problem(429, "too_many_failures");
+    assert!(reply.header("retry-after").is_some());
+    server.get(TASKS, &key).is(200);
+}
+
+#[test]
+fn keys_are_made_listed_and_revoked() {
+    let playground = Playground::with_user();
+    let made = playground.run(&[
+        "key",
+        "create",
+        "--user",
+        "ann",
+        "--admin",
+        "--name",
+        "ci",
+        "--expires",
+        "90d",
+        "--format",
+        "json",
+    ]);
+    let made = made.ends(0).json();
+    let secret = made["key"].as_str().unwrap();
+    assert_eq!((secret.len(), &secret[..3], &secret[3..11]), (76, "sk_", made["prefix"].as_str().unwrap()));
+    let list = playground.run(&["key", "list", "--format", "json"]).ends(0);
+    assert!(!list.out.contains(&secret[12..]) && !list.out.contains("hash"), "{list:?}");
+    let list = list.json();
+    assert_eq!((&list[0]["name"], &list[0]["is_admin"], &list[0]["user"]), (&json!("ci"), &json!(true), &json!("ann")));
+    let server = playground.serve(&[]);
+    server.get(TASKS, secret).is(200);
+    let used = || playground.run(&["key", "list", "--format", "json"]).json()[0]["last_used_at"].is_string();
+    while !used() {}
+    playground.run(&["key", "revoke", &made["id"].to_string()]).ends(0);
+    server.get(TASKS, secret).problem(401, "key_revoked");
+    playground.run(&["key", "revoke", "77"]).ends(2).complains(&["77"]);
+    playground.run(&["key", "create", "--user", "nobody"]).ends(2).complains(&["nobody"]);
+    // A key goes with its user.
+    playground.run(&["user", "remove", "ann"]).ends(0);
+    assert_eq!(playground.run(&["key", "list", "--format", "json"]).ends(0).json(), json!([]));
+    server.get(TASKS, secret).problem(401, "invalid_key");
+}

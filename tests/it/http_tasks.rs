@@ -1,0 +1,383 @@
+//! Tasks of the API: waited for or not, asked for twice, cancelled, watched, and known after a restart.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::{ObjectStoreExt as _, path::Path};
+use serde_json::{Value, json};
+use storm_index::index::{Access, Index, LeaseTerms, NewUser};
+use storm_index::reconcile::{
+    Cancel, CancelReason, Evidence, FindingKind, Mode, Observer, Progress, Reconciler, Request, Silent, Status,
+};
+use storm_index::storage::Storage;
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+use crate::support::playground::{Playground, block_on};
+use crate::support::server::Server;
+
+const TASKS: &str = "/api/v1/index/tasks";
+
+/// An S3 server that takes every connection and says nothing.
+struct Hanging(#[expect(dead_code, reason = "it listens as long as it lives")] TcpListener, String);
+
+impl Hanging {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self(listener, url)
+    }
+
+    fn serve(&self, playground: &Playground, args: &[&str]) -> Server {
+        playground.serve_with(args, |command| {
+            command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", &self.1);
+            command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
+        })
+    }
+}
+
+fn id_of(answer: &Value) -> String {
+    answer["task_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_task_is_waited_for_as_long_as_the_client_prefers() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let hanging = Hanging::new();
+    let server = hanging.serve(&playground, &[]);
+    for (prefer, applied) in [("respond-async", "respond-async"), ("wait=1", "wait=1")] {
+        let reply = server.rebuild(&key, &[("Prefer", prefer)], r#"{"mode":"audit"}"#).is(202);
+        assert_eq!(reply.header("preference-applied"), Some(applied));
+        let answer = reply.json();
+        assert_eq!((&answer["status"], &answer["result"]), (&json!("RUNNING"), &json!(null)));
+        let location = reply.header("location").unwrap();
+        assert_eq!(location, format!("{TASKS}/{}", id_of(&answer)));
+        let view = server.get(location, &key).is(200).json();
+        assert_eq!(view["request"]["mode"], "audit");
+        server.post(&format!("{location}/cancel/"), &key, &[], "").is(202);
+        let view = server.until(&key, &id_of(&answer), |view| view["finished_at"].is_string());
+        assert_eq!((&view["status"], &view["errors"][0]["code"]), (&json!("CANCELLED"), &json!("cancelled")), "{view}");
+        server.post(&format!("{location}/cancel"), &key, &[], "").is(200);
+    }
+    server.post(&format!("{TASKS}/{}/cancel", Uuid::now_v7()), &key, &[], "").problem(404, "unknown_task");
+}
+
+#[test]
+fn a_writing_task_that_hangs_is_cancelled_from_anywhere_and_gives_its_lease_back() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let hanging = Hanging::new();
+    let server = hanging.serve(&playground, &[]);
+    for by_cli in [false, true] {
+        let answer = server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"sync"}"#).is(202).json();
+        let task = id_of(&answer);
+        // Meanwhile nobody else writes, and the one who does is named.
+        let reply = server.rebuild(&key, &[], r#"{"mode":"sync"}"#).problem(409, "run_in_progress");
+        assert_eq!(reply.json()["holder"]["task_id"], task.as_str());
+        playground.rebuild(&["--mode", "sync"]).ends(5).complains(&[&task]);
+        if by_cli {
+            playground.run(&["task", "cancel", &task]).ends(0);
+        } else {
+            server.post(&format!("{TASKS}/{task}/cancel"), &key, &[], "").is(202);
+        }
+        let view = server.until(&key, &task, |view| view["finished_at"].is_string());
+        assert_eq!(view["status"], "CANCELLED", "{view}");
+        playground.run(&["task", "cancel", &task]).ends(2);
+        playground.rebuild(&["--mode", "sync"]).ends(0);
+    }
+    let done = playground.rebuild(&["--mode", "sync"]).ends(0).json();
+    let path = format!("{TASKS}/{}/cancel", id_of(&done));
+    server.post(&path, &key, &[], "").problem(409, "task_ended");
+    assert_eq!(server.get(TASKS, &key).json()["tasks"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn a_server_that_is_stopped_ends_its_tasks_and_they_are_known_afterwards() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let hanging = Hanging::new();
+    let server = hanging.serve(&playground, &["--log-format", "json"]);
+    let ask = |mode: &str| {
+        let body = format!("{{\"mode\":\"{mode}\"}}");
+        id_of(&server.rebuild(&key, &[("Prefer", "respond-async")], &body).is(202).json())
+    };
+    let tasks = [ask("sync"), ask("audit")];
+    let (code, log) = server.stop();
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains(&format!("\"task_id\":\"{}\"", tasks[0])), "{log}");
+    let server = playground.serve(&[]);
+    for task in &tasks {
+        let view = server.get(&format!("{TASKS}/{task}"), &key).is(200).json();
+        assert_eq!((&view["status"], &view["errors"][0]["code"]), (&json!("FAILED"), &json!("shut_down")), "{view}");
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+}
+
+#[test]
+fn tasks_whose_server_was_killed_are_failed() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let hanging = Hanging::new();
+    let mut server = hanging.serve(&playground, &[]);
+    let ask = |body: &str| id_of(&server.rebuild(&key, &[("Prefer", "respond-async")], body).is(202).json());
+    let tasks = [ask(r#"{"mode":"sync"}"#), ask(r#"{"mode":"audit"}"#)];
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let server = playground.serve(&["--lease-expiry", "2s"]);
+    for task in &tasks {
+        let view = server.until(&key, task, |view| view["finished_at"].is_string());
+        assert_eq!(
+            (&view["status"], &view["errors"][0]["code"]),
+            (&json!("FAILED"), &json!("holder_vanished")),
+            "{view}"
+        );
+    }
+}
+
+#[test]
+fn the_same_key_is_the_same_task() {
+    let playground = Playground::with_user();
+    let (key, other) = (playground.key(&["--admin"]), playground.key(&["--admin"]));
+    let server = playground.serve(&[]);
+    let ask = |key: &str, body: &str| server.rebuild(key, &[("Idempotency-Key", "once")], body);
+    let first = ask(&key, r#"{"mode":"sync"}"#).is(200).json();
+    assert_eq!(ask(&key, r#"{ "dry_run": false, "mode": "sync" }"#).is(200).json(), first);
+    ask(&key, r#"{"mode":"audit"}"#).problem(422, "idempotency_key_reused");
+    assert_ne!(ask(&other, r#"{"mode":"sync"}"#).is(200).json()["task_id"], first["task_id"]);
+    // What could not begin has used no key up.
+    let unknown = r#"{"mode":"audit","user_id":2}"#;
+    let again = |body: &str| server.rebuild(&key, &[("Idempotency-Key", "twice")], body);
+    again(unknown).problem(422, "unknown_user");
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    again(unknown).is(200);
+    server.rebuild(&key, &[("Idempotency-Key", "")], unknown).problem(400, "invalid_parameter");
+    // After a day it is forgotten.
+    playground.sql("UPDATE idempotency_keys SET created_at = created_at - 86401");
+    ask(&key, r#"{"mode":"audit"}"#).is(200);
+}
+
+#[test]
+fn findings_are_paged_in_three_forms() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    (0..7).for_each(|n| playground.write(&format!("1/f{n}.txt"), "x"));
+    playground.write("nobody/x", "x");
+    let server = playground.serve(&[]);
+    let task = id_of(&server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200).json());
+    let path = format!("{TASKS}/{task}/findings");
+    let (mut next, mut paths) = (json!(0), Vec::new());
+    while !next.is_null() {
+        let page = server.get(&format!("{path}?limit=3&after={next}"), &key).is(200);
+        assert_eq!(page.header("link").is_some(), page.json()["next"].is_number());
+        let page = page.json();
+        paths.extend(page["findings"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap().to_owned()));
+        next = page["next"].clone();
+    }
+    assert_eq!(paths.len(), 8, "{paths:?}");
+    let only = server.get(&format!("{path}?kind=unclaimed"), &key).is(200).json();
+    assert_eq!((only["findings"].as_array().unwrap().len(), &only["findings"][0]["path"]), (1, &json!("nobody/x")));
+    let form = |accept: &str| {
+        let bearer = format!("Bearer {key}");
+        server.send("GET", &path, &[("Authorization", &bearer), ("Accept", accept)], b"").is(200)
+    };
+    let ndjson = form("application/x-ndjson");
+    assert!(ndjson.header("content-type").unwrap().starts_with("application/x-ndjson"), "{ndjson:?}");
+    assert_eq!(ndjson.body.lines().filter(|l| serde_json::from_str::<Value>(l).is_ok()).count(), 8);
+    let csv = form("text/csv");
+    assert!(csv.header("content-type").unwrap().starts_with("text/csv"), "{csv:?}");
+    assert_eq!(csv.body.lines().count(), 9, "{csv:?}");
+    server.get(&format!("{path}?after=3"), &key).problem(400, "invalid_parameter");
+    server.get(&format!("{path}?kind=matched"), &key).problem(400, "invalid_parameter");
+    let elsewhere = id_of(&playground.rebuild(&[]).json());
+    server.get(&format!("{TASKS}/{elsewhere}/findings"), &key).problem(404, "findings_gone");
+}
+
+#[test]
+fn a_task_is_watched_to_its_end() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let hanging = Hanging::new();
+    let server = hanging.serve(&playground, &[]);
+    let task = id_of(&server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"sync"}"#).is(202).json());
+    let auth = format!("Bearer {key}");
+    let mut stream = server.begin("GET", &format!("{TASKS}/{task}/events"), &[("Authorization", &auth)], b"");
+    let mut seen = String::new();
+    let mut buffer = [0_u8; 4096];
+    while !seen.contains("event: progress") {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "{seen}");
+        seen += &String::from_utf8_lossy(&buffer[..read]);
+    }
+    assert!(seen.contains("text/event-stream"), "{seen}");
+    server.post(&format!("{TASKS}/{task}/cancel"), &key, &[], "").is(202);
+    stream.read_to_string(&mut seen).unwrap();
+    assert!(seen.contains("event: end") && seen.contains("CANCELLED"), "{seen}");
+}
+
+#[test]
+fn fifty_clients_at_once_and_one_that_hangs_up() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    (0..50).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+    let server = playground.serve(&[]);
+    let auth = format!("Bearer {key}");
+    let body = br#"{"mode":"sync"}"#;
+    let headers = [("Authorization", auth.as_str()), ("Content-Type", "application/json")];
+    drop(server.begin("POST", "/api/v1/index/rebuild/", &headers, body));
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = |n: usize| {
+            let mode = if n.is_multiple_of(2) { "sync" } else { "audit" };
+            server.rebuild(&key, &[("Prefer", "wait=60")], &format!("{{\"mode\":\"{mode}\"}}")).status
+        };
+        let clients: Vec<_> = (0..50).map(|n| scope.spawn(move || ask(n))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    assert!(statuses.iter().all(|status| [200, 409].contains(status)), "{statuses:?}");
+    assert!(statuses.iter().filter(|status| **status == 200).count() >= 25, "{statuses:?}");
+    while server.rebuild(&key, &[], r#"{"mode":"sync"}"#).status != 200 {}
+    assert_eq!(playground.paths().len(), 50);
+    server.send("GET", "/health/live", &[], b"").is(200);
+    let metrics = server.send("GET", "/metrics", &[], b"").is(200).body;
+    for word in [
+        "storm_index_http_requests_total",
+        "route=\"/api/v1/index/rebuild\"",
+        "storm_index_runs_total",
+        "outcome=\"successful\"",
+    ] {
+        assert!(metrics.contains(word), "{word}: {metrics}");
+    }
+}
+
+/// ADR 009: the startup audit must not block the launch; and law 15.
+#[test]
+fn law_15_the_startup_audit_never_delays_or_stops_the_server() {
+    // It finds drift: one readable line, a field of the health, metrics.
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    playground.write("1/a", "x");
+    let server = playground.serve(&["--startup-audit", "true"]);
+    let line = server.says("startup audit:");
+    assert!(line.contains("1 missing, 0 orphaned, 0 stale, 0 moved; 1 files in the storage, 0 in the index"), "{line}");
+    let last = || server.send("GET", "/health/ready", &[], b"").is(200).json()["audit"].clone();
+    while last()["state"] != "done" {}
+    assert_eq!(last()["last"]["result"]["missing_in_db"], 1);
+    let metrics = server.send("GET", "/metrics", &[], b"").body;
+    assert!(metrics.contains("storm_index_audit_findings{kind=\"missing\"} 1"), "{metrics}");
+    drop(server);
+    // The storage is missing: an answer, and no path of the disk in it.
+    let missing = playground.path("gone");
+    let server = playground.serve(&["--startup-audit", "true", "--storage", missing.to_str().unwrap()]);
+    assert!(server.says("startup audit:").contains("does not exist"));
+    let ready = server.send("GET", "/health/ready", &[], b"").is(200);
+    assert_eq!((&ready.json()["status"], &ready.json()["storage"]), (&json!("ready"), &json!("storage_missing")));
+    let reply = server.rebuild(&key, &[], r#"{"mode":"sync"}"#).is(200);
+    assert_eq!(
+        (&reply.json()["status"], &reply.json()["result"]["errors"][0]["code"]),
+        (&json!("FAILED"), &json!("storage_missing"))
+    );
+    let view = server.get(&format!("{TASKS}/{}", id_of(&reply.json())), &key).is(200);
+    for told in [&ready.body, &reply.body, &view.body] {
+        assert!(!told.contains(playground.dir.path().to_str().unwrap()), "{told}");
+    }
+    std::fs::create_dir(&missing).unwrap();
+    server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200);
+    drop(server);
+    // Its listing hangs: the server answers, and goes when it is asked to.
+    let hanging = Hanging::new();
+    let server = hanging.serve(&playground, &["--startup-audit", "true"]);
+    while server.send("GET", "/health/ready", &[], b"").is(200).json()["audit"]["state"] != "running" {}
+    server.get(TASKS, &key).is(200);
+    assert_eq!(server.stop().0, 0);
+    // Nothing is wrong, and nothing is asked for.
+    let server = playground.serve(&[]);
+    assert_eq!(server.send("GET", "/health/ready", &[], b"").json()["audit"]["state"], "off");
+}
+
+#[test]
+fn one_of_several_servers_audits_and_the_schedule_repeats_it() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve(&["--startup-audit", "true", "--audit-every", "1s"]);
+    let audits = || server.get(&format!("{TASKS}?limit=10"), &key).json()["tasks"].as_array().unwrap().len();
+    while audits() < 3 {}
+    drop(server);
+    playground.serve(&["--audit-every", "0 3 * * *"]);
+    playground.run(&["serve", "--audit-every", "often"]).ends(2).complains(&["often", "6h"]);
+    // Somebody else is at it, and has then made one: this server's own is dropped.
+    let stranger = "UPDATE audits SET holder = 'theirs', machine = 'far', process = '1 1', expires_at = 9e9";
+    playground.sql(stranger);
+    let server = playground.serve(&["--startup-audit", "true"]);
+    let state = || server.send("GET", "/health/ready", &[], b"").json()["audit"]["state"].clone();
+    while state() != "waiting" {}
+    playground.sql("UPDATE audits SET holder = NULL, expires_at = NULL, finished_at = 9e9");
+    server.says("another server has just made one");
+    while state() != "done" {}
+}
+
+/// Without the database the server lives, and says what is missing.
+#[test]
+fn a_server_without_its_database_is_alive_and_not_ready() {
+    let playground = Playground::with_user();
+    let vacant = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("postgres://u:sesame@{vacant}/d");
+    let server = playground.serve(&["--database", &url]);
+    server.send("GET", "/health/live", &[], b"").is(200);
+    let ready = server.send("GET", "/health/ready", &[], b"").is(503).json();
+    assert_eq!((&ready["status"], &ready["database"]), (&json!("unavailable"), &json!("database_unavailable")));
+    let secret = format!("sk_{}_{}", "0".repeat(8), "0".repeat(64));
+    let reply = server.get(TASKS, &secret).problem(503, "database_unavailable");
+    assert!(!reply.body.contains(&vacant.to_string()) && !server.log().contains("sesame"), "{reply:?}");
+    playground.run(&["health", "--ready", "--listen", &server.address]).ends(4);
+}
+
+/// Stops a run at its first sign.
+struct Impatient(Cancel);
+
+impl Observer for Impatient {
+    fn wants(&self, _kind: FindingKind) -> bool {
+        false
+    }
+
+    fn finding(&mut self, _evidence: &Evidence) {}
+
+    fn progress(&mut self, _progress: Progress) {
+        self.0.cancel(CancelReason::Asked);
+    }
+}
+
+#[test]
+fn a_run_that_is_cancelled_leaves_whole_batches_and_the_next_one_ends_the_work() {
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let store = Arc::new(InMemory::new());
+        for n in 0..3_000 {
+            store.put(&Path::parse(format!("1/{n:05}")).unwrap(), "x".into()).await.unwrap();
+        }
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        index.add_user(NewUser { name: "ann".into(), id: Some(1), prefix: None }).await.unwrap();
+        let storage = Storage::new(store);
+        let cancel = Cancel::default();
+        let reconciler = Reconciler::new(&storage, &index);
+        let stopped = reconciler.clone().with_cancel(cancel.clone());
+        let report = stopped.run(&Request::new(Mode::Sync), &mut Impatient(cancel)).await.unwrap();
+        assert_eq!((report.status, report.problems[0].code.as_str()), (Status::Cancelled, "cancelled"));
+        assert!(report.tally.created < 3_000, "{report:?}");
+        assert_eq!(index.lease_holder().await.unwrap(), None);
+        assert_eq!(index.task(&report.task_id.to_string()).await.unwrap().status, "CANCELLED");
+        let report = reconciler.run(&Request::new(Mode::Sync), &mut Silent).await.unwrap();
+        assert_eq!(report.status, Status::Successful);
+        let report = reconciler.run(&Request::new(Mode::Audit), &mut Silent).await.unwrap();
+        assert!(!report.tally.has_drift() && report.tally.records == 3_000, "{report:?}");
+        // Somebody who asks through the index is heard by the one who holds the lease.
+        let task = Uuid::now_v7();
+        let terms = LeaseTerms { heartbeat: std::time::Duration::from_millis(10), ..LeaseTerms::default() };
+        let lease = index.take_lease(task, &json!({}), terms).await.unwrap();
+        index.cancel_task(&task.to_string()).await.unwrap();
+        lease.asked_to_end().await;
+        lease.release().await;
+        index.close().await;
+    });
+}
