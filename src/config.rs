@@ -1,5 +1,6 @@
 //! Flags, environment, file -> where storage and index are. Every bad value ends here with a clear error.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct Serve {
     pub audit_every: Option<String>,
     /// Whether `/metrics` needs a key.
     pub metrics_auth: Option<bool>,
+    /// How many requests without a valid key an address has a minute.
+    pub auth_failures: Option<NonZeroU32>,
     /// Where findings are kept.
     pub findings: Option<PathBuf>,
 }
@@ -93,6 +96,7 @@ struct File {
     startup_audit: Option<bool>,
     audit_every: Option<String>,
     metrics_auth: Option<bool>,
+    auth_failures: Option<NonZeroU32>,
     findings: Option<PathBuf>,
 }
 
@@ -117,7 +121,7 @@ pub enum ConfigError {
     /// The file is not what it should be.
     #[error(
         "config file {file:?}: {why}; settings are storage, database, database_connections, log_format, identity, \
-         lease_expiry, listen, startup_audit, audit_every, metrics_auth and findings"
+         lease_expiry, listen, startup_audit, audit_every, metrics_auth, auth_failures and findings"
     )]
     Wrong {
         /// Which.
@@ -149,6 +153,7 @@ impl Config {
                 startup_audit: file.startup_audit,
                 audit_every: file.audit_every,
                 metrics_auth: file.metrics_auth,
+                auth_failures: file.auth_failures,
                 findings: file.findings,
             },
         })

@@ -1,5 +1,6 @@
 //! `serve`, `health` and `openapi`: the server, and what is asked about it.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,9 @@ use crate::task::{Schedule, Settings};
 
 /// Where the server listens when nobody says otherwise.
 const LISTEN: &str = "127.0.0.1:8080";
+
+/// How many requests without a valid key an address has a minute when nobody says otherwise.
+const AUTH_FAILURES: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failure> {
     let file = &config.serve;
@@ -42,6 +46,7 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
         startup_audit: args.startup_audit.or(file.startup_audit).unwrap_or(true),
         audit_every: schedule,
         metrics_auth: args.metrics_auth || file.metrics_auth.unwrap_or(false),
+        auth_failures: args.auth_failures.or(file.auth_failures).unwrap_or(AUTH_FAILURES),
         settings: Settings {
             storage,
             database: config.database.clone(),

@@ -1,5 +1,6 @@
 //! What can be typed about the server.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ pub(super) struct ServeArgs {
     /// Let nobody read /metrics without a key
     #[arg(long, env = "METRICS_AUTH", value_parser = clap::builder::FalseyValueParser::new(), hide_env_values = true)]
     pub(super) metrics_auth: bool,
+    /// Refuse an address that sends more requests without a valid key in a minute [default: 10]
+    #[arg(long, env = "AUTH_FAILURES", value_name = "N", hide_env_values = true)]
+    pub(super) auth_failures: Option<NonZeroU32>,
     /// Keep what the last 20 tasks found in this directory [default: a temporary one]
     #[arg(long, env = "FINDINGS", value_name = "DIR", hide_env_values = true)]
     pub(super) findings: Option<PathBuf>,

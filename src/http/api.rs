@@ -282,8 +282,18 @@ impl Api {
     async fn carry_out(&self, run: Run, claim: Option<Claim>, wait: Duration) -> Result<(Answered, bool), TaskError> {
         let until = tokio::time::Instant::now() + wait;
         // Whether it can begin is said at once, even to those who wait for nothing else.
-        let id = self.desk.submit(run, claim, wait.max(Duration::from_secs(2))).await?;
-        let Some(live) = self.desk.live(id) else { return self.stored(id).await };
+        let patience = wait.max(Duration::from_secs(2));
+        let id = self.desk.submit(run.clone(), claim.clone(), patience).await?;
+        let Some(live) = self.desk.live(id) else {
+            return match self.stored(id).await {
+                // The first request under this key could not begin, and its task is forgotten: this one is the first now.
+                Err(error) if claim.is_some() && error.code() == "unknown_task" => {
+                    let id = self.desk.submit(run, claim, patience).await?;
+                    self.stored(id).await
+                }
+                stored => stored,
+            };
+        };
         let state = match tokio::time::timeout_at(until, live.ended()).await {
             Ok(state) => state,
             Err(_) => live.state(),

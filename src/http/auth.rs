@@ -19,9 +19,6 @@ use crate::index::{ApiKey, Index};
 use crate::model::Timestamp;
 use crate::task::Desk;
 
-/// How many failures an address has at once, and how many more a minute.
-const FAILURES: NonZeroU32 = NonZeroU32::new(10).unwrap();
-
 /// After how long the use of a key is noted again.
 const NOTED: Duration = Duration::from_secs(60);
 
@@ -42,8 +39,9 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new() -> Self {
-        Self { failures: RateLimiter::keyed(Quota::per_minute(FAILURES)) }
+    /// Allows an address so many failures at once, and so many more a minute.
+    pub(super) fn new(failures: NonZeroU32) -> Self {
+        Self { failures: RateLimiter::keyed(Quota::per_minute(failures)) }
     }
 
     /// Returns who asks.

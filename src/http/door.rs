@@ -104,7 +104,7 @@ impl Door {
 }
 
 fn allows(allowed: &str, method: &Method) -> bool {
-    method.as_str() == allowed
+    allowed.split(", ").any(|allowed| method.as_str() == allowed)
 }
 
 /// Returns the id that the client has given the request, if it is fit to be repeated, or a new one.

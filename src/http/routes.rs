@@ -3,16 +3,16 @@
 /// The paths, each with its methods.
 const ROUTES: &[(&str, &str)] = &[
     ("/api/v1/index/rebuild", "POST"),
-    ("/api/v1/index/tasks", "GET"),
-    ("/api/v1/index/tasks/{id}", "GET"),
+    ("/api/v1/index/tasks", "GET, HEAD"),
+    ("/api/v1/index/tasks/{id}", "GET, HEAD"),
     ("/api/v1/index/tasks/{id}/cancel", "POST"),
-    ("/api/v1/index/tasks/{id}/events", "GET"),
-    ("/api/v1/index/tasks/{id}/findings", "GET"),
-    ("/health/live", "GET"),
-    ("/health/ready", "GET"),
-    ("/metrics", "GET"),
-    ("/docs", "GET"),
-    ("/openapi.json", "GET"),
+    ("/api/v1/index/tasks/{id}/events", "GET, HEAD"),
+    ("/api/v1/index/tasks/{id}/findings", "GET, HEAD"),
+    ("/health/live", "GET, HEAD"),
+    ("/health/ready", "GET, HEAD"),
+    ("/metrics", "GET, HEAD"),
+    ("/docs", "GET, HEAD"),
+    ("/openapi.json", "GET, HEAD"),
 ];
 
 /// Returns the route of a path and its method, with or without the trailing slash.

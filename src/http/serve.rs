@@ -1,6 +1,7 @@
 //! The server: it listens first, and looks at storage and index then.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Options {
     pub audit_every: Option<Schedule>,
     /// Whether `/metrics` needs a key as well.
     pub metrics_auth: bool,
+    /// How many requests without a valid key an address has at once, and how many more a minute.
+    pub auth_failures: NonZeroU32,
     /// Where storage and index are.
     pub settings: Settings,
 }
@@ -56,7 +59,7 @@ pub enum ServeError {
 /// # Errors
 /// When the address cannot be had.
 pub async fn serve(options: Options, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-    let Options { listen, startup_audit, audit_every, metrics_auth, settings } = options;
+    let Options { listen, startup_audit, audit_every, metrics_auth, auth_failures, settings } = options;
     let cannot = |error| ServeError::Listen(listen.clone(), error);
     let acceptor = TcpListener::bind(listen.clone()).into_acceptor().await.map_err(cannot)?;
     let address = acceptor.local_addr().into_iter().find_map(|address| address.as_socket_addr().copied());
@@ -66,7 +69,8 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()> + Send) -> R
     let desk = Desk::open(settings);
     let audit = StandingAudit::begin(&desk, startup_audit, audit_every);
     tokio::spawn(advise(Arc::clone(&desk)));
-    let app = app(&desk, Some(audit), scrub, metrics_auth);
+    let door = Door { desk: Arc::clone(&desk), scrub, guard: Guard::new(auth_failures), metrics_auth };
+    let app = app(Some(audit), door);
     let closing = {
         let desk = Arc::clone(&desk);
         async move {
@@ -91,8 +95,8 @@ async fn advise(desk: Arc<Desk>) {
 }
 
 /// Puts the operations behind the door.
-fn app(desk: &Arc<Desk>, audit: Option<Arc<StandingAudit>>, scrub: Scrub, metrics_auth: bool) -> impl Endpoint + use<> {
-    let service = spec::service(Api { desk: Arc::clone(desk), audit, scrub: scrub.clone() });
+fn app(audit: Option<Arc<StandingAudit>>, door: Door) -> impl Endpoint + use<> {
+    let service = spec::service(Api { desk: Arc::clone(&door.desk), audit, scrub: door.scrub.clone() });
     let document = spec::document(&service);
     let page = spec::page(&service, &document);
     let inner = Route::new()
@@ -102,7 +106,7 @@ fn app(desk: &Arc<Desk>, audit: Option<Arc<StandingAudit>>, scrub: Scrub, metric
         .with(NormalizePath::new(TrailingSlash::Trim))
         .with(CatchPanic::new().with_handler(broke_down as fn(_) -> Response))
         .into_endpoint();
-    let door = Arc::new(Door { desk: Arc::clone(desk), scrub, guard: Guard::new(), metrics_auth });
+    let door = Arc::new(door);
     inner.around(move |inner, request| Arc::clone(&door).pass(inner, request))
 }
 

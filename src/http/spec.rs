@@ -29,6 +29,16 @@ pub(super) fn document(service: &Service) -> Value {
         };
         *paths = std::mem::take(paths).into_iter().map(|(path, item)| (slashed(path), item)).collect::<Map<_, _>>();
     }
+    // What one event of the stream looks like.
+    document["paths"]["/api/v1/index/tasks/{id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] = json!({
+        "type": "object",
+        "description": "An event: the task as JSON (`TaskView`) in its `data`.",
+        "required": ["event", "data"],
+        "properties": {
+            "event": { "type": "string", "enum": ["progress", "end"] },
+            "data": { "type": "string" },
+        },
+    });
     // What may be missing is told as null.
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.values_mut().for_each(allow_null);

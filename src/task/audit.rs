@@ -79,15 +79,19 @@ impl StandingAudit {
             }
         };
         tokio::select! {
-            () = work => {}
+            () = work => return,
             _ = stopped.cancelled() => {}
+        }
+        // Another server need not wait until this one counts as gone.
+        if let Ok(index) = self.desk.index().await {
+            let _ = index.end_audit(&self.holder, None).await;
         }
     }
 
     /// Makes an audit, unless another server makes one after now.
     async fn once(&self, name: &str) {
         let mut since = None;
-        let (index, turn) = loop {
+        let index = loop {
             let waited = async {
                 let index = self.desk.index().await.ok()?;
                 let from = match since {
@@ -100,17 +104,22 @@ impl StandingAudit {
                     .map(|turn| (index, turn))
             };
             match waited.await {
-                Some((index, turn @ (AuditTurn::Ours | AuditTurn::Done))) => break (index, turn),
+                Some((index, AuditTurn::Ours)) => break index,
+                Some((index, AuditTurn::Done)) => {
+                    if Self::last(&index).await.is_some_and(|(last, _)| last.status == "SUCCESSFUL") {
+                        tracing::info!("{name}: another server has just made one");
+                        self.set("done");
+                        return;
+                    }
+                    // What failed there may be well here.
+                    since = Some(f64::MAX);
+                    continue;
+                }
                 Some((_, AuditTurn::Theirs)) | None => {}
             }
             self.set("waiting");
             tokio::time::sleep(LOOK).await;
         };
-        if turn == AuditTurn::Done {
-            tracing::info!("{name}: another server has just made one");
-            self.set("done");
-            return;
-        }
         self.set("running");
         let kept = async {
             loop {
@@ -122,7 +131,12 @@ impl StandingAudit {
             made = self.make(name) => made,
             () = kept => None,
         };
-        let text = made.as_ref().and_then(|made| serde_json::to_string(made).ok());
+        // One that was asked to end says nothing about the storage.
+        let asked = |made: &&AuditResult| {
+            made.status == "CANCELLED" || made.result.errors.iter().any(|e| e.code == "shut_down")
+        };
+        let told = made.as_ref().filter(|made| !asked(made));
+        let text = told.and_then(|made| serde_json::to_string(made).ok());
         if let Err(error) = index.end_audit(&self.holder, text.as_deref()).await {
             tracing::warn!(%error, "what the {name} came to could not be noted");
         }

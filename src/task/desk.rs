@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use super::live::{Live, State};
 use crate::index::{Access, Claim, Index, IndexError, LeaseTerms, Taken, Task};
 use crate::model::Identity;
 use crate::reconcile::{Cancel, CancelReason, Request, RequestWire};
-use crate::storage;
+use crate::storage::{self, MarkerState};
 
 /// How many runs are carried out at a time. One of them may write.
 const AT_A_TIME: usize = 8;
@@ -51,6 +52,9 @@ pub struct Settings {
     pub findings: PathBuf,
 }
 
+/// How long a look at the storage is good for.
+const LOOKED: Duration = Duration::from_secs(3);
+
 type Opened = Option<Result<Index, Arc<IndexError>>>;
 
 /// Where tasks are handed in.
@@ -65,6 +69,8 @@ pub struct Desk {
     closing: Cancel,
     /// Whether a look at the storage is under way.
     looking: AtomicBool,
+    /// What the last one saw, and when.
+    looked: Mutex<Option<(&'static str, Instant)>>,
 }
 
 impl Desk {
@@ -85,6 +91,7 @@ impl Desk {
             places: Arc::new(Semaphore::new(AT_A_TIME)),
             closing: Cancel::default(),
             looking: AtomicBool::new(false),
+            looked: Mutex::default(),
         })
     }
 
@@ -268,18 +275,35 @@ impl Desk {
         }
     }
 
-    /// Opens the storage and lets it go again: `ok`, or one stable word for what is wrong.
+    /// Asks the storage for its marker: `ok` if it answers, or one stable word for what is wrong. A word that is only
+    /// seconds old is told again.
     pub async fn look_at_storage(self: &Arc<Self>) -> &'static str {
         const SILENT: &str = "storage_silent";
+        let last = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((word, at)) = last
+            && at.elapsed() < LOOKED
+        {
+            return word;
+        }
         // A look that hangs is not followed by others that hang.
         if self.looking.swap(true, Ordering::AcqRel) {
             return SILENT;
         }
         let desk = Arc::clone(self);
-        let look = tokio::task::spawn_blocking(move || {
-            let opened = storage::open(&desk.settings.storage);
+        let look = tokio::spawn(async move {
+            let url = desk.settings.storage.clone();
+            let opened = tokio::task::spawn_blocking(move || storage::open(&url)).await;
+            let word = match opened {
+                Ok(Ok(storage)) => match storage.reader().read_marker().await {
+                    MarkerState::Unknown(trouble) => trouble.code,
+                    MarkerState::Found(_) | MarkerState::Absent | MarkerState::Damaged => "ok",
+                },
+                Ok(Err(error)) => error.code(),
+                Err(_) => SILENT,
+            };
+            *desk.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, Instant::now()));
             desk.looking.store(false, Ordering::Release);
-            opened.map_or_else(|error| error.code(), |_| "ok")
+            word
         });
         tokio::time::timeout(GRACE, look).await.map_or(SILENT, |looked| looked.unwrap_or(SILENT))
     }

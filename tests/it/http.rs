@@ -16,33 +16,6 @@ const GUARDED: [(&str, &str); 6] = [
     ("GET", "/api/v1/index/tasks/019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de/findings"),
 ];
 
-/// ADR 009: the endpoint returns a task_id and serialisable results, with and without the slash.
-#[test]
-fn adr_the_endpoint_returns_a_task_id_and_results() {
-    let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
-    playground.write("1/a.txt", "hello");
-    playground.write("1/b.txt", "hello");
-    let server = playground.serve(&[]);
-    let body = r#"{"mode": "sync", "user_id": 1, "dry_run": false, "force": false}"#;
-    for (path, created) in [("/api/v1/index/rebuild/", 2), ("/api/v1/index/rebuild", 0)] {
-        let answer = server.post(path, &key, &[], body).is(200).json();
-        assert_eq!(answer["status"], "SUCCESSFUL");
-        assert_eq!(answer["task_id"].as_str().unwrap().len(), 36);
-        let result = &answer["result"];
-        assert_eq!((&result["records_created"], &result["files_on_disk"]), (&json!(created), &json!(2)), "{answer}");
-        assert_eq!(
-            (&result["mode"], &result["errors"], &result["refusal"]),
-            (&json!("sync"), &json!([]), &json!(null))
-        );
-        // The same document as the command line's.
-        let cli = playground.rebuild(&[]).json();
-        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!((keys(&answer), keys(result)), (keys(&cli), keys(&cli["result"])));
-    }
-    assert_eq!(playground.paths(), ["1/a.txt", "1/b.txt"]);
-}
-
 #[test]
 fn only_an_admins_living_key_is_let_in_on_every_route() {
     let playground = Playground::with_user();
@@ -84,6 +57,8 @@ fn what_needs_no_key_answers_without() {
     for path in ["/health/live", "/health/ready", "/health/live/", "/metrics", "/docs", "/docs/", "/openapi.json"] {
         server.send("GET", path, &[], b"").is(200);
     }
+    // A balancer may ask without wanting to be told.
+    assert_eq!(server.send("HEAD", "/health/live", &[], b"").is(200).body, "");
     let ready = server.send("GET", "/health/ready", &[], b"").json();
     assert_eq!(
         (&ready["status"], &ready["database"], &ready["storage"]),
@@ -136,7 +111,9 @@ fn every_wrong_request_is_a_problem_with_its_code() {
     server.send("POST", path, &[auth, ("Content-Type", "text/plain")], b"x").problem(415, "unsupported_media_type");
     let long = format!("{{\"mode\": \"audit\", \"exclude\": [\"{}\"]}}", "x".repeat(70_000));
     rebuild(&long).problem(413, "body_too_large");
-    for (method, path, allowed) in [("GET", path, "POST"), ("DELETE", TASKS, "GET"), ("PUT", "/health/live", "GET")] {
+    for (method, path, allowed) in
+        [("GET", path, "POST"), ("DELETE", TASKS, "GET, HEAD"), ("PUT", "/health/live", "GET, HEAD")]
+    {
         let reply = server.send(method, path, &[auth], b"").problem(405, "method_not_allowed");
         assert_eq!(reply.header("allow"), Some(allowed));
     }

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod adr;
 mod bad_entries;
 mod bad_input;
 mod buckets;
@@ -16,7 +17,6 @@ mod full_disk;
 mod http;
 mod http_spec;
 mod http_tasks;
-
 mod identity;
 mod journal;
 mod laws;
