@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod body;
 mod door;
+mod examples;
 mod findings;
 mod health;
 mod metrics;

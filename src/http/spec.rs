@@ -4,6 +4,7 @@ use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
 use super::api::Api;
+use super::examples;
 
 /// The operations, ready to be served.
 pub(super) type Service = OpenApiService<Api, ()>;
@@ -57,6 +58,7 @@ pub(super) fn document(service: &Service) -> Value {
         "default": 0,
         "oneOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]{1,6}(s|m|h|d|w)$" }],
     });
+    examples::add(&mut document);
     document
 }
 

@@ -37,8 +37,27 @@ fn the_specification_is_whole() {
                         || status == "200",
                     "{name} {status}"
                 );
-                if status.starts_with('4') {
-                    assert!(response["content"]["application/problem+json"].is_object(), "{name} {status}");
+                for (kind, body) in response["content"].as_object().unwrap() {
+                    assert!(!body["examples"].as_object().unwrap().is_empty(), "{name} {status} {kind}");
+                }
+                if !status.starts_with('2') && path.starts_with("/api/") {
+                    // Each code that is named has its example, and there is no other.
+                    let examples = response["content"]["application/problem+json"]["examples"].as_object().unwrap();
+                    for (code, example) in examples {
+                        let problem = &example["value"];
+                        assert_eq!(
+                            (&problem["code"], problem["status"].to_string()),
+                            (&Value::from(code.as_str()), status.clone())
+                        );
+                    }
+                    let named = response["description"].as_str().unwrap().split('`').skip(1).step_by(2);
+                    let codes = named
+                        .filter(|word| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+                    assert_eq!(
+                        codes.collect::<std::collections::BTreeSet<_>>(),
+                        examples.keys().map(String::as_str).collect(),
+                        "{name} {status}"
+                    );
                 }
             }
         }
