@@ -3,6 +3,9 @@
 use std::io;
 
 use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::args::Command;
 use crate::config::LogFormat;
@@ -50,9 +53,12 @@ pub(super) fn start(loudness: Loudness, format: LogFormat) {
         Loudness::All => Level::DEBUG,
     };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false);
+    // What libraries tell beside us is known already, or of no use to who runs the program.
+    let chatty = if level == Level::DEBUG { Level::DEBUG } else { level.min(Level::WARN) };
+    let ours = Targets::new().with_default(level).with_targets(["poem", "sea_orm_migration"].map(|t| (t, chatty)));
     // A second subscriber would only be set by a library user, whose choice stays.
     let _ = match format {
-        LogFormat::Text => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().try_init(),
+        LogFormat::Text => lines.with_target(false).finish().with(ours).try_init(),
+        LogFormat::Json => lines.json().finish().with(ours).try_init(),
     };
 }

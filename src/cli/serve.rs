@@ -10,7 +10,7 @@ use super::output;
 use super::server_args::{HealthArgs, ServeArgs};
 use crate::config::Config;
 use crate::http::{Options, ask, serve, specification};
-use crate::index::READERS;
+use crate::index::{Index, READERS};
 use crate::task::{Schedule, Settings};
 
 /// Where the server listens when nobody says otherwise.
@@ -28,6 +28,8 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
     {
         return Err(Failure::new(Exit::Usage, error.to_string()));
     }
+    // What is badly written is not tried again and again.
+    Index::check_url(&config.database)?;
     let schedule = args.audit_every.or_else(|| file.audit_every.clone());
     let schedule = schedule.map(|text| text.parse::<Schedule>()).transpose();
     let schedule = schedule.map_err(|error| Failure::new(Exit::Usage, format!("--audit-every: {error}")))?;

@@ -111,6 +111,17 @@ impl Index {
         self.writer.as_ref().ok_or(IndexError::ReadOnly)
     }
 
+    /// Checks that `url` can be the address of a database, without asking for it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn check_url(url: &str) -> Result<(), IndexError> {
+        match dialect_of(url)? {
+            Dialect::Sqlite => sqlite::check_url(url),
+            Dialect::Postgres => postgres::check_url(url),
+        }
+    }
+
     /// Returns which steps of the schema the database at `url` has, without changing it.
     ///
     /// # Errors

@@ -326,6 +326,7 @@ fn one_of_several_servers_audits_and_the_schedule_repeats_it() {
 #[test]
 fn a_server_without_its_database_is_alive_and_not_ready() {
     let playground = Playground::with_user();
+    playground.run(&["serve", "--database", "mysql://here"]).ends(2).complains(&["mysql://here", "sqlite://"]);
     let vacant = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("postgres://u:sesame@{vacant}/d");
     let server = playground.serve(&["--database", &url]);

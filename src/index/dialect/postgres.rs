@@ -82,6 +82,11 @@ pub(crate) async fn connect_again(url: &str) -> Result<DatabaseConnection, Index
     connect(&parse(url)?, &without_secret(url), Access::Write, 1).await
 }
 
+/// Checks that `url` can be the address of such a database.
+pub(crate) fn check_url(url: &str) -> Result<(), IndexError> {
+    parse(url).map(drop)
+}
+
 /// Returns which steps of the schema the database at `url` has, without changing it.
 pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexError> {
     let options = parse(url)?;

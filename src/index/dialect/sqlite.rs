@@ -64,6 +64,11 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
     }
 }
 
+/// Checks that `url` can be the address of such a database.
+pub(crate) fn check_url(url: &str) -> Result<(), IndexError> {
+    SqliteFile::parse(url).map(drop)
+}
+
 /// Returns which steps of the schema the database at `url` has, without changing it.
 pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexError> {
     match SqliteFile::parse(url)? {
