@@ -40,7 +40,7 @@ async fn export(path: &Path, config: &Config, index: &Index) -> Result<Exit, Fai
     let root = storage.as_ref().and_then(storage::Storage::root);
     let mut file = ExportFile::create(path, root, index.files())?;
     let mut export = index.export().await?;
-    let (mut users, mut links, mut unkept) = (0_u64, 0_u64, 0_u64);
+    let (mut users, mut links, mut keys, mut unkept) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut text = Vec::new();
     while let Some(page) = export.page().await? {
         text.clear();
@@ -49,6 +49,7 @@ async fn export(path: &Path, config: &Config, index: &Index) -> Result<Exit, Fai
                 Line::Header(_) => {}
                 Line::User(_) => users += 1,
                 Line::ShareLink(_) => links += 1,
+                Line::ApiKey(_) => keys += 1,
             }
             // Texts and numbers always serialise, and into memory.
             let _ = serde_json::to_writer(&mut text, line);
@@ -60,8 +61,10 @@ async fn export(path: &Path, config: &Config, index: &Index) -> Result<Exit, Fai
             output::complain(&problem.message);
         }
     }
-    file.finish(users + links + unkept == 0)?;
-    output::advise(&format!("{users} users and {links} share links exported; the file holds their tokens"));
+    file.finish(users + links + keys + unkept == 0)?;
+    output::advise(&format!(
+        "{users} users, {links} share links and {keys} keys exported; the file holds the tokens of the links"
+    ));
     Ok(if unkept == 0 { Exit::Done } else { Exit::Failed })
 }
 
@@ -83,7 +86,7 @@ async fn import(lines: impl BufRead, dry_run: bool, format: Format, index: &Inde
     match format {
         Format::Json => print(dry_run, &imported, &mut problems)?,
         Format::Text => {
-            let (users, links) = (imported.users, imported.links);
+            let (users, links, keys) = (imported.users, imported.links, imported.keys);
             if dry_run {
                 output::line("dry run: nothing is written");
             }
@@ -94,6 +97,10 @@ async fn import(lines: impl BufRead, dry_run: bool, format: Format, index: &Inde
             output::line(&format!(
                 "share links: {} in the file, {} imported, {} there already, {} without record, {} in conflict",
                 links.in_file, links.imported, links.present, links.without_record, links.conflicts
+            ));
+            output::line(&format!(
+                "keys: {} in the file, {} imported, {} there already, {} revoked, {} without user, {} in conflict",
+                keys.in_file, keys.imported, keys.present, keys.revoked, keys.without_owner, keys.conflicts
             ));
         }
     }

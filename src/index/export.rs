@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, QueryResult, Tra
 use super::connect::Index;
 use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
-use super::people::{EXPORT_VERSION, Header, Line, LinkLine, Unkept, UserLine};
+use super::people::{EXPORT_VERSION, Header, KeyLine, Line, LinkLine, Unkept, UserLine};
 use super::writes::unix_seconds;
 use crate::clock;
 use crate::model::Timestamp;
@@ -35,11 +35,12 @@ enum Next {
     Header,
     UsersAfter(i64),
     LinksAfter(i64),
+    KeysAfter(i64),
     Nothing,
 }
 
 impl Index {
-    /// Begins to read users and share links, all of this moment.
+    /// Begins to read users, share links and keys, all of this moment.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -60,19 +61,22 @@ impl Export {
             Next::Header => self.header().await,
             Next::UsersAfter(id) => self.users(id).await,
             Next::LinksAfter(id) => self.links(id).await,
+            Next::KeysAfter(id) => self.keys(id).await,
             Next::Nothing => return Ok(None),
         };
         page.map(Some).map_err(IndexError::Read)
     }
 
     async fn header(&mut self) -> Result<ExportPage, DbErr> {
-        let query = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM share_links)";
+        let query = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM share_links), \
+                     (SELECT count(*) FROM api_keys)";
         let row = self.snapshot.query_one_raw(sql(&self.snapshot, query, [])).await?;
         let count = |at| {
             let count: i64 = row.as_ref().map_or(Ok(0), |row| row.try_get_by_index(at))?;
             Ok::<_, DbErr>(u64::try_from(count).unwrap_or(0))
         };
-        let counts = [("user".to_owned(), count(0)?), ("share_link".to_owned(), count(1)?)].into();
+        let kinds = ["user", "share_link", "api_key"].into_iter().enumerate();
+        let counts = kinds.map(|(at, kind)| Ok((kind.to_owned(), count(at)?))).collect::<Result<_, DbErr>>()?;
         let header = Header { version: EXPORT_VERSION, counts, created_at: Some(self.now.to_text()) };
         self.next = Next::UsersAfter(i64::MIN);
         Ok(ExportPage { lines: vec![Line::Header(header)], unkept: Vec::new() })
@@ -143,7 +147,50 @@ impl Export {
             let link = LinkLine { user_id, user, path, token, is_active, expires_at, created_at };
             page.lines.push(Line::ShareLink(link));
         }
-        self.next = last.map_or(Next::Nothing, Next::LinksAfter);
+        self.next = last.map_or(Next::KeysAfter(i64::MIN), Next::LinksAfter);
+        Ok(page)
+    }
+
+    async fn keys(&mut self, after: i64) -> Result<ExportPage, DbErr> {
+        let dialect = Dialect::of(&self.snapshot);
+        let texts = ["users.name", "keys.name", "keys.prefix", "hash", "keys.created_at", "expires_at", "revoked_at"];
+        let query = format!(
+            "SELECT keys.id, user_id, is_admin, {} FROM (SELECT * FROM api_keys WHERE id > ? ORDER BY id LIMIT ?) AS keys \
+             JOIN users ON users.id = user_id ORDER BY keys.id",
+            texts.map(|column| dialect.bytes(column)).join(", ")
+        );
+        let rows = self.snapshot.query_all_raw(dialect.sql(&query, [after.into(), PAGE.into()])).await?;
+        let (mut page, mut last) = (ExportPage::default(), None);
+        for row in &rows {
+            let id: i64 = row.try_get_by_index(0)?;
+            last = Some(id);
+            let user_id = row.try_get_by_index(1)?;
+            let (Some(user), Some(name), Some(prefix), Some(hash)) =
+                (text(row, 3)?, text(row, 4)?, text(row, 5)?, text(row, 6)?)
+            else {
+                let message = format!("key {id} has a name, prefix or hash that is no text; mend it, and export again");
+                let user_id = Some(user_id);
+                page.unkept.push(Unkept { code: "unreadable_text", message, user_id, ..Unkept::default() });
+                continue;
+            };
+            let created_at = self.time(row, 7)?;
+            // What cannot be read has ended: a key in doubt opens nothing.
+            let end = |at| lossy(row, at)?.map(|_| self.time(row, at)).transpose();
+            let (expires_at, revoked_at) = (end(8)?, end(9)?);
+            let is_admin = row.try_get_by_index(2)?;
+            page.lines.push(Line::ApiKey(KeyLine {
+                user_id,
+                user,
+                name,
+                prefix,
+                hash,
+                is_admin,
+                created_at,
+                expires_at,
+                revoked_at,
+            }));
+        }
+        self.next = last.map_or(Next::Nothing, Next::KeysAfter);
         Ok(page)
     }
 

@@ -1,4 +1,4 @@
-//! Lines of a file -> users and share links of this index, batch by batch, beside whoever else is writing.
+//! Lines of a file -> users, share links and keys of this index, batch by batch, beside whoever else is writing.
 //!
 //! A link belongs to a key of the storage, whoever owns that key here: a lost index is rebuilt by adopting top-level
 //! folders, and what was the user `teams/alpha` may have become a part of the user `teams`. What is there already is left
@@ -13,9 +13,10 @@ use serde::Serialize;
 use super::connect::Index;
 use super::dialect::Dialect;
 use super::error::IndexError;
+use super::keying::{self, KeyLot, WantedKey};
 use super::linking::{Lot, Wanted, insert, judge};
 use super::owners::{self, Owners};
-use super::people::{EXPORT_VERSION, Header, Line, Lines, LinkLine, Read, Unkept, UserLine};
+use super::people::{EXPORT_VERSION, Header, KeyLine, Line, Lines, LinkLine, Read, Unkept, UserLine};
 use super::retry::{Patience, unconfirmed};
 use crate::model::{Prefix, UserId};
 
@@ -29,6 +30,8 @@ pub struct Imported {
     pub users: ImportedUsers,
     /// The share links.
     pub links: ImportedLinks,
+    /// The keys to the API.
+    pub keys: ImportedKeys,
 }
 
 /// What became of the users of the file.
@@ -61,6 +64,23 @@ pub struct ImportedLinks {
     pub conflicts: u64,
 }
 
+/// What became of the keys of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ImportedKeys {
+    /// How many the file has.
+    pub in_file: u64,
+    /// Made.
+    pub imported: u64,
+    /// There already.
+    pub present: u64,
+    /// There, living, and ended because the file says that they were.
+    pub revoked: u64,
+    /// Of users who are not here, or not by that name.
+    pub without_owner: u64,
+    /// With a prefix that names another key here.
+    pub conflicts: u64,
+}
+
 /// An import that is under way.
 struct Import<'i> {
     index: &'i Index,
@@ -71,6 +91,7 @@ struct Import<'i> {
     file: HashMap<UserId, Prefix>,
     users: Vec<(u64, UserLine)>,
     links: Vec<(u64, LinkLine)>,
+    keys: Vec<(u64, KeyLine)>,
     imported: Imported,
 }
 
@@ -99,6 +120,7 @@ impl Index {
             file: HashMap::new(),
             users: Vec::new(),
             links: Vec::new(),
+            keys: Vec::new(),
             imported: Imported::default(),
         };
         let (mut seen, mut broken) = (BTreeMap::<String, u64>::new(), 0);
@@ -166,7 +188,7 @@ impl Import<'_> {
     ) -> Result<&'static str, IndexError> {
         match line {
             Line::User(user) => {
-                if !self.links.is_empty() || self.users.len() == BATCH {
+                if !self.links.is_empty() || !self.keys.is_empty() || self.users.len() == BATCH {
                     self.flush().await?;
                 }
                 self.imported.users.in_file += 1;
@@ -174,12 +196,20 @@ impl Import<'_> {
                 Ok("user")
             }
             Line::ShareLink(link) => {
-                if !self.users.is_empty() || self.links.len() == BATCH {
+                if !self.users.is_empty() || !self.keys.is_empty() || self.links.len() == BATCH {
                     self.flush().await?;
                 }
                 self.imported.links.in_file += 1;
                 self.links.push((number, link));
                 Ok("share_link")
+            }
+            Line::ApiKey(key) => {
+                if !self.users.is_empty() || !self.links.is_empty() || self.keys.len() == BATCH {
+                    self.flush().await?;
+                }
+                self.imported.keys.in_file += 1;
+                self.keys.push((number, key));
+                Ok("api_key")
             }
             // Two files, one behind the other.
             Line::Header(header) => {
@@ -193,11 +223,15 @@ impl Import<'_> {
 
     async fn flush(&mut self) -> Result<(), IndexError> {
         let (users, links) = (std::mem::take(&mut self.users), std::mem::take(&mut self.links));
+        let keys = std::mem::take(&mut self.keys);
         if !users.is_empty() {
             self.settle(&users).await?;
         }
         if !links.is_empty() {
             self.link(links).await?;
+        }
+        if !keys.is_empty() {
+            self.key(keys).await?;
         }
         Ok(())
     }
@@ -292,6 +326,60 @@ impl Import<'_> {
         let keep = Dialect::of(&transaction).words().keep_records;
         let lots = judge(&transaction, wanted, longest, keep).await.map_err(IndexError::Write)?;
         let lots = insert(&transaction, wanted, lots).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)?;
+        Ok(lots)
+    }
+
+    async fn key(&mut self, keys: Vec<(u64, KeyLine)>) -> Result<(), IndexError> {
+        let owner = |line: &KeyLine| match self.file.get(&line.user_id) {
+            Some(prefix) => self.owners.called(prefix, &line.user),
+            None => self.owners.named(line.user_id, &line.user).map(|_| line.user_id),
+        };
+        let wanted = keys.into_iter().map(|(number, line)| WantedKey { number, owner: owner(&line), line });
+        let wanted: Vec<WantedKey> = wanted.collect();
+        let mut patience = Patience::default();
+        let lots = loop {
+            match self.key_once(&wanted).await {
+                Err(error) if patience.again(&error).await => {}
+                done => break done?,
+            }
+        };
+        for (key, lot) in wanted.iter().zip(lots) {
+            let counts = &mut self.imported.keys;
+            match lot {
+                KeyLot::Import(_) => counts.imported += 1,
+                KeyLot::Present => counts.present += 1,
+                KeyLot::Revoke(_) => counts.revoked += 1,
+                KeyLot::WithoutOwner => {
+                    counts.without_owner += 1;
+                    let why =
+                        "is not taken over: there is no such user here; give the user that name, and import again";
+                    (self.told)(key.unkept("without_owner", why));
+                }
+                KeyLot::Conflict => {
+                    counts.conflicts += 1;
+                    (self.told)(key.unkept("key_taken", "is not taken over: its prefix names another key here"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn key_once(&self, wanted: &[WantedKey]) -> Result<Vec<KeyLot>, IndexError> {
+        let mut lots = Vec::with_capacity(wanted.len());
+        if self.dry_run {
+            for key in wanted {
+                lots.push(keying::judge(&self.index.reader, key).await.map_err(IndexError::Read)?);
+            }
+            return Ok(lots);
+        }
+        // With nobody else to change whose they are.
+        let transaction = self.index.writer()?.begin_on_users().await?;
+        for key in wanted {
+            let lot = keying::judge(&transaction, key).await.map_err(IndexError::Write)?;
+            keying::write(&transaction, key, lot).await.map_err(IndexError::Write)?;
+            lots.push(lot);
+        }
         transaction.commit().await.map_err(unconfirmed)?;
         Ok(lots)
     }

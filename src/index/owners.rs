@@ -65,6 +65,12 @@ impl Owners {
         Prefix::parse(&row.prefix).ok()
     }
 
+    /// Returns the user of this prefix, if that is the name.
+    pub(super) fn called(&self, prefix: &Prefix, name: &str) -> Option<UserId> {
+        let id = self.scopes.get(&prefix.scope())?;
+        self.ids.get(id).filter(|row| row.name == name).map(|row| row.id)
+    }
+
     /// Returns whose `key` is, and where in it the path below that user's prefix begins.
     pub(super) fn of_key(&self, key: &str) -> Option<(UserId, usize)> {
         let ends = std::iter::once(0).chain(memchr::memchr_iter(b'/', key.as_bytes()).map(|at| at + 1));

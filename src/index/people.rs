@@ -1,4 +1,4 @@
-//! What people made, as lines of a file: users and share links, each by what it means to people (prefix, path, token) and
+//! What people made, as lines of a file: users, share links and keys, each by what it means to people (prefix, path, token) and
 //! never by the ids of records, which another index gives anew.
 //!
 //! One JSON object a line, each with its `kind`; the first line says what the file is and how many lines of each kind it
@@ -65,6 +65,29 @@ pub struct LinkLine {
     pub created_at: String,
 }
 
+/// A key to the API, by the hash of its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLine {
+    /// Whose it is, by the id of the user's line.
+    pub user_id: UserId,
+    /// The name of that user.
+    pub user: String,
+    /// What people call it.
+    pub name: String,
+    /// What its secret begins with.
+    pub prefix: String,
+    /// The hash of its secret.
+    pub hash: String,
+    /// Whether it opens everything.
+    pub is_admin: bool,
+    /// When it was made.
+    pub created_at: String,
+    /// When it ends, if ever.
+    pub expires_at: Option<String>,
+    /// When it was ended, if it was.
+    pub revoked_at: Option<String>,
+}
+
 /// A line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -76,6 +99,8 @@ pub enum Line {
     User(UserLine),
     /// A share link.
     ShareLink(LinkLine),
+    /// A key to the API.
+    ApiKey(KeyLine),
 }
 
 /// Something that an export or an import could not carry.
@@ -168,6 +193,11 @@ fn parse(line: &[u8]) -> Read {
             let fields = ["user_id", "user", "path", "token", "is_active", "expires_at", "created_at"];
             known(object, Some(&fields), Line::ShareLink).checked()
         }
+        "api_key" => {
+            let fields =
+                ["user_id", "user", "name", "prefix", "hash", "is_admin", "created_at", "expires_at", "revoked_at"];
+            known(object, Some(&fields), Line::ApiKey).checked()
+        }
         _ => Read::Unknown(kind),
     }
 }
@@ -196,6 +226,10 @@ impl Read {
             Line::ShareLink(link) => {
                 let times = link.expires_at.iter().chain([&link.created_at]).collect();
                 (link.user_id, vec![&link.user, &link.path, &link.token], times)
+            }
+            Line::ApiKey(key) => {
+                let times = key.expires_at.iter().chain(&key.revoked_at).chain([&key.created_at]).collect();
+                (key.user_id, vec![&key.user, &key.name, &key.prefix, &key.hash], times)
             }
             Line::Header(_) => return self,
         };
@@ -251,7 +285,7 @@ mod tests {
         assert!(matches!(parse(good.as_bytes()), Read::Line(Line::ShareLink(_), strange) if strange.is_empty()));
         let newer = link(&format!(r#""is_active":true,"expires_at":null,"created_at":"{time}","limit":3"#));
         assert!(matches!(parse(newer.as_bytes()), Read::Line(Line::ShareLink(_), strange) if strange == ["limit"]));
-        assert!(matches!(parse(br#"{"kind":"api_key","hash":"x"}"#), Read::Unknown(kind) if kind == "api_key"));
+        assert!(matches!(parse(br#"{"kind":"web_hook","hash":"x"}"#), Read::Unknown(kind) if kind == "web_hook"));
         let user = |id: &str, name: &str| {
             format!(r#"{{"kind":"user","id":{id},"name":"{name}","prefix":"p","created_at":"{time}"}}"#)
         };

@@ -159,7 +159,8 @@ impl StandingAudit {
         match ended {
             State::Ended(answer) => {
                 let made = told(answer.task_id.clone(), &answer.status, answer.result.clone(), begun);
-                if made.status == "SUCCESSFUL" && made.result.errors.is_empty() {
+                let is_sound = made.status == "SUCCESSFUL" && made.result.refusal.is_none();
+                if is_sound && made.result.errors.is_empty() {
                     tracing::info!(task_id = made.task_id, drift = made.drift, "{name}: {}", made.summary);
                 } else {
                     tracing::warn!(task_id = made.task_id, drift = made.drift, "{name}: {}", made.summary);
@@ -201,7 +202,10 @@ fn told(task_id: String, status: &str, result: ResultWire, begun: Instant) -> Au
         result.files_on_disk,
         result.files_in_db
     );
-    if status == "SUCCESSFUL" && differ == 0 {
+    if result.unclaimed_on_disk > 0 {
+        summary = format!("{summary}; {} more belong to no user", result.unclaimed_on_disk);
+    }
+    if status == "SUCCESSFUL" && differ == 0 && result.refusal.is_none() {
         summary = format!("index and storage agree; {summary}");
     }
     if let Some(refusal) = &result.refusal {

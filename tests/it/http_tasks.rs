@@ -9,12 +9,12 @@ use object_store::{ObjectStoreExt as _, path::Path};
 use serde_json::{Value, json};
 use storm_index::index::{Access, Index, LeaseTerms, NewUser};
 use storm_index::reconcile::{
-    Cancel, CancelReason, Evidence, FindingKind, Mode, Observer, Progress, Reconciler, Request, Silent, Status,
+    Cancel, CancelReason, Evidence, FindingKind, Mode, Observer, Phase, Progress, Reconciler, Request, Silent, Status,
 };
 use storm_index::storage::Storage;
 use uuid::Uuid;
 
-use crate::support::database::TestDatabase;
+use crate::support::database::{self, TestDatabase};
 use crate::support::playground::{Playground, block_on};
 use crate::support::server::Server;
 
@@ -289,6 +289,7 @@ fn law_15_the_startup_audit_never_delays_or_stops_the_server() {
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &["--startup-audit", "true"]);
     while server.send("GET", "/health/ready", &[], b"").is(200).json()["audit"]["state"] != "running" {}
+    assert_eq!(server.send("GET", "/health/ready", &[], b"").is(200).json()["storage"], "storage_silent");
     server.get(TASKS, &key).is(200);
     assert_eq!(server.stop().0, 0);
     // Nothing is wrong, and nothing is asked for.
@@ -340,7 +341,7 @@ fn a_server_without_its_database_is_alive_and_not_ready() {
 }
 
 /// Stops a run at its first sign.
-struct Impatient(Cancel);
+struct Impatient(Cancel, Phase);
 
 impl Observer for Impatient {
     fn wants(&self, _kind: FindingKind) -> bool {
@@ -349,8 +350,10 @@ impl Observer for Impatient {
 
     fn finding(&mut self, _evidence: &Evidence) {}
 
-    fn progress(&mut self, _progress: Progress) {
-        self.0.cancel(CancelReason::Asked);
+    fn progress(&mut self, progress: Progress) {
+        if progress.phase == self.1 && progress.done > 0 {
+            self.0.cancel(CancelReason::Asked);
+        }
     }
 }
 
@@ -364,11 +367,11 @@ fn a_run_that_is_cancelled_leaves_whole_batches_and_the_next_one_ends_the_work()
         }
         let index = Index::open(&database.url(), Access::Write).await.unwrap();
         index.add_user(NewUser { name: "ann".into(), id: Some(1), prefix: None }).await.unwrap();
-        let storage = Storage::new(store);
+        let storage = Storage::new(store).with_fingerprints();
         let cancel = Cancel::default();
         let reconciler = Reconciler::new(&storage, &index);
         let stopped = reconciler.clone().with_cancel(cancel.clone());
-        let report = stopped.run(&Request::new(Mode::Sync), &mut Impatient(cancel)).await.unwrap();
+        let report = stopped.run(&Request::new(Mode::Sync), &mut Impatient(cancel, Phase::Reading)).await.unwrap();
         assert_eq!((report.status, report.problems[0].code.as_str()), (Status::Cancelled, "cancelled"));
         assert!(report.tally.created < 3_000, "{report:?}");
         assert_eq!(index.lease_holder().await.unwrap(), None);
@@ -377,6 +380,24 @@ fn a_run_that_is_cancelled_leaves_whole_batches_and_the_next_one_ends_the_work()
         assert_eq!(report.status, Status::Successful);
         let report = reconciler.run(&Request::new(Mode::Audit), &mut Silent).await.unwrap();
         assert!(!report.tally.has_drift() && report.tally.records == 3_000, "{report:?}");
+        // Moves and deletions as well.
+        for (drift, phase, mode) in [
+            ("UPDATE stored_files SET path = 'old/' || path, parent_path = 'old'", Phase::Moving, Mode::Sync),
+            ("UPDATE stored_files SET path = 'old/' || path, etag = 'gone', size = 7", Phase::Deleting, Mode::Clean),
+        ] {
+            database::execute(&database.connect().await, drift).await;
+            let mut request = Request::new(mode);
+            (request.force, request.max_delete) = (true, Some("100%".parse().unwrap()));
+            let cancel = Cancel::default();
+            let stopped = reconciler.clone().with_cancel(cancel.clone());
+            let report = stopped.run(&request, &mut Impatient(cancel, phase)).await.unwrap();
+            let done = report.tally.carried + report.tally.deleted;
+            assert_eq!(report.status, Status::Cancelled, "{phase:?}");
+            assert!(0 < done && done < 3_000, "{phase:?} {done}");
+            let report = reconciler.run(&request, &mut Silent).await.unwrap();
+            assert_eq!(done + report.tally.carried + report.tally.deleted, 3_000, "{phase:?}");
+            reconciler.run(&Request::new(Mode::Sync), &mut Silent).await.unwrap();
+        }
         // Somebody who asks through the index is heard by the one who holds the lease.
         let task = Uuid::now_v7();
         let terms = LeaseTerms { heartbeat: std::time::Duration::from_millis(10), ..LeaseTerms::default() };

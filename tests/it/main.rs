@@ -26,6 +26,7 @@ mod limits;
 mod listing;
 mod moves;
 mod people;
+mod people_keys;
 mod postgres;
 mod races;
 mod readme;
