@@ -260,7 +260,7 @@ told 'startup audit: index and storage agree; .* 0 files in the storage'
 put() { # put KEY CONTENT
   curl --silent --show-error --fail --max-time 60 --aws-sigv4 aws:amz:garage:s3 \
     --user "GK0123456789abcdef01234567:$(printf '0%.0s' {1..64})" \
-    --request PUT --header 'Content-Type: text/plain' --data "$2" "http://$(compose port garage 3900)/files/$1"
+    --request PUT --header 'X-Amz-Content-Sha256: UNSIGNED-PAYLOAD' --data "$2" "http://$(compose port garage 3900)/files/$1"
 }
 put 1/a.txt one
 inside storm-index user add ann --id 1 >/dev/null 2>&1
