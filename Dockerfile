@@ -5,7 +5,7 @@
 ARG RUST_IMAGE=rust:1.95-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
 
-# What both have in common. Nothing in it may be written but the two directories of the user.
+# What both have in common.
 FROM ${BASE_IMAGE} AS base
 # The certificates are for S3 over TLS.
 RUN [ -s /etc/ssl/certs/ca-certificates.crt ] || { apt-get update -q \
@@ -13,8 +13,9 @@ RUN [ -s /etc/ssl/certs/ca-certificates.crt ] || { apt-get update -q \
 RUN groupadd --gid 10001 storm-index \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/storm-index --shell /usr/sbin/nologin storm-index \
     && mkdir -p /storage /var/lib/storm-index/findings /var/lib/storm-index/tmp \
-    && chown -R storm-index:storm-index /storage /var/lib/storm-index
-# Deletions wait on disk, not in memory: so TMPDIR is one.
+    && chown -R storm-index:storm-index /storage /var/lib/storm-index \
+    && chmod 1777 /var/lib/storm-index /var/lib/storm-index/*
+# Whoever the container runs as may put his own there. Deletions wait on disk, not in memory: so TMPDIR is one.
 ENV LISTEN=0.0.0.0:8080 \
     STORAGE_URL=/storage \
     DATABASE_URL=sqlite:///var/lib/storm-index/index.sqlite3 \

@@ -172,6 +172,7 @@ step "build ($target)"
 set_up
 compose build server >"$work/build" 2>&1 || { tail -n 60 "$work/build" >&2; fail "the image cannot be built"; }
 same 10001 "$(docker run --rm --entrypoint id storm-index:test -u)" "user"
+docker run --rm storm-index:test rebuild --mode sync >"$work/body" 2>&1 || { cat "$work/body" >&2; fail "the image does not work alone"; }
 echo "   size: $(docker image ls --format '{{.Size}}' storm-index:test)"
 
 step "two files and a user, before the server has ever started: it finds drift, and is healthy"
@@ -181,6 +182,8 @@ up
 lives
 told 'startup audit: 2 missing, 0 orphaned'
 ready ok
+same 0000000000000000 "$(inside sed -n 's/^CapEff:[[:space:]]*//p' /proc/1/status)" "capabilities"
+if inside touch /usr/touched 2>/dev/null; then fail "the root can be written"; fi
 
 step "a key by exec, and a rebuild through the API"
 ask /api/v1/index/tasks/ >/dev/null
@@ -214,6 +217,17 @@ up
 lives
 told 'startup audit: index and storage agree; .* 3 in the index'
 
+step "the database goes away and comes back: not ready, but alive"
+compose stop postgres >"$work/up" 2>&1
+ask /health/ready >/dev/null
+same '503 unavailable' "$(cat "$work/status") $(facts .status)" "ready"
+lives
+compose start postgres >"$work/up" 2>&1
+is_ready() { ask /health/ready >/dev/null && [ "$(cat "$work/status")" = 200 ]; }
+wait_for "the server is ready" is_ready
+rebuild '{"mode": "audit"}' >/dev/null
+same '200 SUCCESSFUL 3' "$(cat "$work/status") $(facts '"\(.status) \(.result.files_in_db)"')" "audit"
+
 step "the storage is missing: the server is up, says so, and loses nothing"
 set_up STORM_INDEX_STORAGE=/nowhere
 up
@@ -241,6 +255,25 @@ up
 lives
 told 'startup audit: index and storage agree; .* 3 in the index'
 ready ok
+take_down
+
+step "a directory of one's own, and a user of one's own"
+mkdir -p "$work/own/1"
+echo mine >"$work/own/1/mine.txt"
+owner=$(id -u)
+if [ "$owner" = 0 ]; then owner=12345; chown -R 12345:12345 "$work/own"; chmod 711 "$work"; fi
+set_up "STORM_INDEX_FILES=$work/own" "STORM_INDEX_USER=$owner:$owner"
+up
+lives
+told 'startup audit: index and storage agree; .* 0 files in the storage'
+inside storm-index user add ann --id 1 >/dev/null 2>&1
+key=$(inside storm-index key create --user ann --admin 2>/dev/null)
+rebuild '{"mode": "sync"}' >/dev/null
+same '200 SUCCESSFUL 1' "$(cat "$work/status") $(facts '"\(.status) \(.result.records_created)"')" "sync"
+ask "/api/v1/index/tasks/$(facts .task_id)/findings" -H "Authorization: Bearer $key" >/dev/null
+same '200 mine.txt' "$(cat "$work/status") $(facts '.findings[0].path')" "its finding"
+same "$owner" "$(stat -c %u "$work/own/.storm-index/identity.json")" "owner of the marker"
+stop_well
 take_down
 
 if ! docker image inspect dxflrs/garage:v2.5.0 >/dev/null 2>&1 && ! docker pull --quiet dxflrs/garage:v2.5.0 >/dev/null 2>&1; then
