@@ -6,10 +6,12 @@
 #
 # The program is the first of these that is there:
 #   1. $STORM_INDEX_BIN
-#   2. the release build of this checkout, unless a source is newer (CARGO_TARGET_DIR is honoured)
-#   3. an installed storm-index
-#   4. dist/storm-index in this checkout
-#   5. a release build made now, with its output on stderr
+#   2. the one in the running server of this checkout's compose.yaml, with the storage and the index of that stack, unless
+#      $STORAGE_URL or $DATABASE_URL names others; paths among the arguments are those of the container
+#   3. the release build of this checkout, unless a source is newer (CARGO_TARGET_DIR is honoured)
+#   4. an installed storm-index
+#   5. dist/storm-index in this checkout
+#   6. a release build made now, with its output on stderr
 set -eu
 
 fail() {
@@ -48,7 +50,33 @@ if [ -n "${STORM_INDEX_BIN:-}" ]; then
     exec "$bin" rebuild "$@"
 fi
 
+# The container of the running server that was started from this checkout's compose.yaml, if there is one.
+container() {
+    command -v docker >/dev/null || return 0
+    docker ps --filter label=com.docker.compose.service=server \
+        --filter "label=com.docker.compose.project${COMPOSE_PROJECT_NAME:+=$COMPOSE_PROJECT_NAME}" \
+        --format '{{.ID}} {{.Label "com.docker.compose.project.working_dir"}}' 2>/dev/null |
+        while read -r id dir; do
+            if [ "$(CDPATH='' cd -P -- "$dir" 2>/dev/null && pwd)" = "$root" ]; then
+                printf '%s\n' "$id"
+                break
+            fi
+        done
+}
+
 root=$(checkout "$0") || fail "the folder above $0 cannot be read; make it readable, or set STORM_INDEX_BIN"
+if [ -z "${STORAGE_URL:-}${DATABASE_URL:-}" ]; then
+    id=$(container)
+    if [ -n "$id" ]; then
+        printf 'rebuild-index.sh: in the container %s\n' "$id" >&2
+        # With a terminal, progress is shown, and Ctrl-C reaches the program.
+        if [ -t 0 ] && [ -t 1 ] && [ -t 2 ]; then
+            exec docker exec -it "$id" storm-index rebuild "$@"
+        fi
+        exec docker exec "$id" storm-index rebuild "$@"
+    fi
+fi
+
 target=${CARGO_TARGET_DIR:-target}
 case $target in
     /*) ;;

@@ -19,6 +19,9 @@ if ! scripts/throwaway-postgres.sh --programs >/dev/null 2>&1; then
   [ "$(id -u)" != 0 ] || { mkdir -p /etc/postgresql-common; echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf; }
   need initdb postgresql
 fi
+need docker-compose docker-compose
+# Programs of Python's are installed into directories of their own, which needs what only looks like a part of Python.
+python3 -c 'import ensurepip' 2>/dev/null || need python3-venv python3-venv
 command -v cargo >/dev/null || { echo "test.sh: cargo is missing; install Rust (https://rustup.rs)" >&2; exit 1; }
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -29,6 +32,7 @@ step cargo clippy --locked --workspace --all-targets -- -D warnings
 step cargo clippy --locked --no-default-features --lib -- -D warnings
 step env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps --document-private-items
 step scripts/deny.sh
+step scripts/check-compose.sh
 step env -u STORM_INDEX_TEST_POSTGRES -u STORM_INDEX_TEST_GARAGE cargo test --locked --workspace
 # The API against its own specification.
 step scripts/schemathesis.sh
