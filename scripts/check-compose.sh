@@ -9,15 +9,7 @@ case ${1:-} in
   *) echo 'Usage: scripts/check-compose.sh' >&2; exit 2 ;;
 esac
 
-version=0.39.0
-tool=${STORM_INDEX_CACHE:-$HOME/.cache/storm-index}/check-jsonschema-$version
-if [ ! -x "$tool/bin/check-jsonschema" ]; then
-  if ! { python3 -m venv "$tool" && "$tool/bin/pip" install --quiet "check-jsonschema==$version"; } >&2; then
-    rm -rf -- "$tool"
-    echo "check-compose.sh: check-jsonschema cannot be installed (python3-venv and PyPI are needed)" >&2
-    exit 1
-  fi
-fi
+check=$(scripts/from-pypi.sh check-jsonschema 0.39.0)
 command -v docker-compose >/dev/null || { echo "check-compose.sh: docker-compose is missing; install it" >&2; exit 1; }
 
 unset "${!STORM_INDEX_@}" "${!COMPOSE_@}"
@@ -26,7 +18,7 @@ trap 'rm -f -- "$none"' EXIT
 for profiles in '' s3; do
   COMPOSE_PROFILES=$profiles docker-compose --env-file "$none" config -q
 done
-"$tool/bin/check-jsonschema" --builtin-schema vendor.compose-spec compose.yaml >&2
+"$check" --builtin-schema vendor.compose-spec compose.yaml >&2
 # What can be set is written down, with the same default.
 grep -v '^ *#' compose.yaml | grep -o '\${[^}]*}' | sed 's/^${\(.*\):-\(.*\)}$/#\1=\2/' | sort -u | while IFS= read -r line; do
   grep -qxF -- "$line" .env.example || { echo "check-compose.sh: $line is in compose.yaml, and not in .env.example" >&2; exit 1; }

@@ -10,18 +10,7 @@ case ${1:-} in
   *) echo 'Usage: scripts/schemathesis.sh' >&2; exit 2 ;;
 esac
 
-version=4.32.5
-tool=${STORM_INDEX_CACHE:-$HOME/.cache/storm-index}/schemathesis-$version
-if [ ! -e "$tool/ready" ]; then
-  # Half an installation is none.
-  rm -rf -- "$tool"
-  mkdir -p "${tool%/*}"
-  if ! { python3 -m venv "$tool" && "$tool/bin/pip" install --quiet "schemathesis==$version"; } >&2; then
-    echo "schemathesis.sh: schemathesis cannot be installed; python3 with venv, and PyPI, are needed" >&2
-    exit 1
-  fi
-  touch "$tool/ready"
-fi
+schemathesis=$(scripts/from-pypi.sh schemathesis 4.32.5)
 
 cargo build --locked --quiet
 program=$(realpath "${CARGO_TARGET_DIR:-target}")/debug/storm-index
@@ -47,7 +36,7 @@ cat >schemathesis.toml <<'TOML'
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 400, 404, 409, 422]
 TOML
-"$tool/bin/schemathesis" --config-file schemathesis.toml run "$address/openapi.json" --url "$address" \
+"$schemathesis" --config-file schemathesis.toml run "$address/openapi.json" --url "$address" \
   --header "Authorization: Bearer $key" --header 'Prefer: wait=1' --max-examples 30 --seed 1 --request-timeout 30 \
   --checks all --suppress-health-check all
 kill -0 "$server"

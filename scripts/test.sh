@@ -13,7 +13,6 @@ need() { # need COMMAND PACKAGE...: installs the packages when the command is mi
 need cc build-essential
 need git git
 need setpriv util-linux
-python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3 python3-venv
 if ! scripts/throwaway-postgres.sh --programs >/dev/null 2>&1; then
   # Only the programs are wanted, not a cluster that runs.
   [ "$(id -u)" != 0 ] || { mkdir -p /etc/postgresql-common; echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf; }
@@ -21,7 +20,7 @@ if ! scripts/throwaway-postgres.sh --programs >/dev/null 2>&1; then
 fi
 need docker-compose docker-compose
 # Programs of Python's are installed into directories of their own, which needs what only looks like a part of Python.
-python3 -c 'import ensurepip' 2>/dev/null || need python3-venv python3-venv
+python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3 python3-venv
 command -v cargo >/dev/null || { echo "test.sh: cargo is missing; install Rust (https://rustup.rs)" >&2; exit 1; }
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -42,5 +41,3 @@ step scripts/throwaway-postgres.sh --initdb=--locale-provider=icu --initdb=--icu
   cargo test --locked --test it -- worlds:: postgres::law_01 law_05
 # What happens on S3, on a real server.
 step scripts/throwaway-garage.sh cargo test --locked --test it -- s3 buckets::
-# What the specification promises, against the running server.
-step scripts/schemathesis.sh
