@@ -1,6 +1,6 @@
 //! Tasks of the API: waited for or not, asked for twice, cancelled, watched, and known after a restart.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::support::server::Server;
 const TASKS: &str = "/api/v1/index/tasks";
 
 /// An S3 server that takes every connection and says nothing.
-struct Hanging(#[expect(dead_code, reason = "it listens as long as it lives")] TcpListener, String);
+struct Hanging(TcpListener, String);
 
 impl Hanging {
     fn new() -> Self {
@@ -36,6 +36,30 @@ impl Hanging {
             command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
         })
     }
+}
+
+/// An S3 server that lets nobody in.
+fn refusing() -> Hanging {
+    let hanging = Hanging::new();
+    let listener = hanging.0.try_clone().unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                // Requests for its objects have no body.
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0_u8];
+                    if client.read_exact(&mut byte).is_err() {
+                        return;
+                    }
+                    request.push(byte[0]);
+                }
+                let answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = client.write_all(answer);
+            });
+        }
+    });
+    hanging
 }
 
 fn id_of(answer: &Value) -> String {
@@ -292,6 +316,11 @@ fn law_15_the_startup_audit_never_delays_or_stops_the_server() {
     assert_eq!(server.send("GET", "/health/ready", &[], b"").is(200).json()["storage"], "storage_silent");
     server.get(TASKS, &key).is(200);
     assert_eq!(server.stop().0, 0);
+    // It is there, and lets nobody in.
+    let refusing = refusing();
+    let server = refusing.serve(&playground, &[]);
+    assert_eq!(server.send("GET", "/health/ready", &[], b"").is(200).json()["storage"], "storage_refused");
+    drop(server);
     // Nothing is wrong, and nothing is asked for.
     let server = playground.serve(&[]);
     assert_eq!(server.send("GET", "/health/ready", &[], b"").json()["audit"]["state"], "off");

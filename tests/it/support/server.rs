@@ -79,6 +79,8 @@ impl Playground {
 
     pub(crate) fn serve_with(&self, args: &[&str], change: impl FnOnce(&mut std::process::Command)) -> Server {
         let mut command = self.command();
+        // What a server leaves that is killed goes with the playground.
+        command.env("TMPDIR", self.dir.path());
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
         if !args.contains(&"--startup-audit") {
             command.args(["--startup-audit", "false"]);
