@@ -135,15 +135,20 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back. Should that fail, it expires.
+    /// Gives the lease back, if the end of its task has not. Should that fail, it expires.
     pub async fn release(self) {
         self.heart.abort();
-        let free = "UPDATE lease SET task_id = NULL, holder = NULL, machine = NULL, process = NULL, taken_at = NULL, \
-                    expires_at = NULL WHERE id = 1 AND task_id = ?";
-        if let Err(error) = self.db.execute_raw(sql(&self.db, free, [self.task.as_str().into()])).await {
+        if let Err(error) = free(&self.db, &self.task).await {
             tracing::warn!(%error, "the lease could not be given back; it expires by itself");
         }
     }
+}
+
+/// Gives the lease of `task` back, if it has it.
+pub(super) async fn free(db: &impl ConnectionTrait, task: &str) -> Result<(), DbErr> {
+    let free = "UPDATE lease SET task_id = NULL, holder = NULL, machine = NULL, process = NULL, taken_at = NULL, \
+                expires_at = NULL WHERE id = 1 AND task_id = ?";
+    db.execute_raw(sql(db, free, [task.into()])).await.map(drop)
 }
 
 impl Drop for Lease {

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::connect::Index;
 use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
+use super::lease;
 use super::writes::Writer;
 use crate::clock;
 use crate::model::Timestamp;
@@ -111,7 +112,7 @@ impl Index {
 }
 
 impl Writer {
-    /// Notes how the task `id` ended.
+    /// Notes how the task `id` ended, and gives the lease back with it: whoever sees the end may begin the next run.
     ///
     /// # Errors
     /// When the database does.
@@ -127,6 +128,7 @@ impl Writer {
             id.into(),
         ];
         transaction.execute_raw(sql(&transaction, &update, values)).await.map_err(IndexError::Write)?;
+        lease::free(&transaction, id).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)
     }
 }

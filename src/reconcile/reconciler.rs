@@ -147,15 +147,15 @@ impl Reconciler {
                 outcome_of(&report)
             }
         };
-        if let Err(error) = lease.writer().end_task(&task.to_string(), &outcome).await {
-            // What the run did is done; its row is ended by whoever takes the lease next.
-            tracing::warn!(%error, "how the run ended could not be written down");
-        }
         if let Some(keep) = self.journal_keep
             && ended.as_ref().is_ok_and(|report| report.status == Status::Successful)
             && let Err(error) = lease.writer().trim_journal(keep).await
         {
             tracing::warn!(%error, "the journal could not be trimmed; the next run does it");
+        }
+        if let Err(error) = lease.writer().end_task(&task.to_string(), &outcome).await {
+            // What the run did is done; its row is ended by whoever takes the lease next.
+            tracing::warn!(%error, "how the run ended could not be written down");
         }
         lease.release().await;
         ended

@@ -3,12 +3,33 @@
 use std::time::Duration;
 
 use serde_json::json;
-use storm_index::index::{Access, Candidate, Index, IndexError, LeaseTerms, NewRecord, NewUser};
+use storm_index::index::{Access, Candidate, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome};
 use storm_index::model::{ObjectFacts, Timestamp};
 use uuid::Uuid;
 
 use crate::support::database::{TestDatabase, column, execute};
 use crate::support::playground::{Playground, block_on};
+
+/// Whoever sees that a run has ended may begin the next one.
+#[test]
+fn law_12_the_end_of_a_run_and_of_its_lease_are_one() {
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        let task = Uuid::now_v7();
+        let lease = index.take_lease(task, &json!({}), LeaseTerms::default()).await.unwrap();
+        let outcome = Outcome { status: "SUCCESSFUL", result: json!({}), errors: json!([]) };
+        lease.writer().end_task(&task.to_string(), &outcome).await.unwrap();
+        assert_eq!(index.lease_holder().await.unwrap(), None);
+        assert_eq!(index.task(&task.to_string()).await.unwrap().status, "SUCCESSFUL");
+        // Giving back what is somebody else's by now takes nothing from them.
+        let next = index.take_lease(Uuid::now_v7(), &json!({}), LeaseTerms::default()).await.unwrap();
+        lease.release().await;
+        assert!(index.lease_holder().await.unwrap().is_some());
+        next.release().await;
+        index.close().await;
+    });
+}
 
 #[test]
 fn law_12_a_second_writing_run_is_5_and_names_the_first() {
