@@ -17,7 +17,10 @@ use super::secret;
 use crate::clock;
 use crate::index::{ApiKey, Index};
 use crate::model::Timestamp;
-use crate::task::Desk;
+use crate::task::{Desk, TaskError};
+
+/// How long an answer of the database is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// After how long the use of a key is noted again.
 const NOTED: Duration = Duration::from_secs(60);
@@ -89,7 +92,9 @@ impl Guard {
         let secret = bearer.ok_or_else(invalid)?;
         let prefix = secret::prefix_of(secret).ok_or_else(invalid)?;
         let index = desk.index().await.map_err(|error| Problem::of_task(&error, scrub))?;
-        let found = index.key(prefix).await.map_err(|error| Problem::of_task(&error.into(), scrub))?;
+        let found = tokio::time::timeout(PATIENCE, index.key(prefix)).await;
+        let found = found.map_err(|_| Problem::of_task(&TaskError::NoIndex(None), scrub))?;
+        let found = found.map_err(|error| Problem::of_task(&error.into(), scrub))?;
         let key = found.filter(|key| secret::matches(secret, &key.hash)).ok_or_else(invalid)?;
         if key.row.revoked_at.is_some() {
             return Err(refuse("key_revoked", "this key was revoked; make another one"));

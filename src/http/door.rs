@@ -1,6 +1,7 @@
 //! The door that every request passes: its id, who asks, how much is sent; and every answer: in one form, logged, counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse as _, Request, Response, Result};
@@ -16,6 +17,9 @@ use crate::task::Desk;
 
 /// The most bytes of a body.
 const LONGEST_BODY: usize = 64 * 1024;
+
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -43,6 +47,9 @@ impl Door {
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&id) {
             headers.insert(REQUEST_ID, id);
+        }
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("10"));
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if path.starts_with("/api/") {
@@ -82,11 +89,17 @@ impl Door {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             return Ok(response);
         }
+        let mut names = request.headers().get_all("idempotency-key").iter();
+        if names.next().is_some_and(|name| name.to_str().is_err()) || names.next().is_some() {
+            let detail = "send one Idempotency-Key, of ASCII characters";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail));
+        }
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let too_long = announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|l| l > LONGEST_BODY as u64);
-        let body = if too_long { None } else { request.take_body().into_bytes_limit(LONGEST_BODY).await.ok() };
+        let reading = tokio::time::timeout(PATIENCE, request.take_body().into_bytes_limit(LONGEST_BODY));
+        let body = if too_long { None } else { reading.await.ok().and_then(|read| read.ok()) };
         let Some(body) = body else {
-            let detail = format!("the body is longer than {LONGEST_BODY} bytes, or broke off");
+            let detail = format!("the body is longer than {LONGEST_BODY} bytes, or broke off, or came too slowly");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
         };
         request.set_body(body);

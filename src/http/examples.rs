@@ -30,7 +30,7 @@ const PROBLEMS: &[(&str, &str)] = &[
     ),
     ("run_in_progress", "another run writes into the index since 12 s; wait for it, or cancel it"),
     ("task_ended", "task 019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de has ended already: SUCCESSFUL"),
-    ("body_too_large", "the body is longer than 65536 bytes, or broke off"),
+    ("body_too_large", "the body is longer than 65536 bytes, or broke off, or came too slowly"),
     ("unsupported_media_type", "send the body as application/json"),
     ("unknown_user", "there is no user 99; see `storm-index user list`"),
     ("nested_prefix", "one user's prefix lies inside another's"),

@@ -7,6 +7,7 @@ use poem_openapi::payload::Json;
 
 use super::scrub::Scrub;
 use super::wire::{AuditView, Readiness, Ready};
+use crate::reconcile::ErrorWire;
 use crate::task::{Desk, StandingAudit};
 
 /// How long an answer of the database is waited for.
@@ -30,6 +31,20 @@ pub(super) async fn readiness(desk: &Arc<Desk>, audit: Option<&StandingAudit>, s
     let last = last.map(|mut last| {
         last.summary = scrub.text(&last.summary);
         last.result = scrub.result(last.result);
+        // Nobody is asked for a key here, so nothing is told that has a name in it.
+        let word = |errors: &[ErrorWire]| errors.first().map_or("", |error| error.code.as_str()).to_owned();
+        let code = word(&last.result.errors);
+        if !code.is_empty() || last.result.refusal.is_some() {
+            let code = last.result.refusal.as_ref().map_or(code, |_| "refused".to_owned());
+            last.summary = format!("{code}: see the log, or the task {}", last.task_id);
+        }
+        for error in &mut last.result.errors {
+            error.key = None;
+            error.message = format!("see the task {}", last.task_id);
+        }
+        if let Some(refusal) = &mut last.result.refusal {
+            refusal.message = format!("see the task {}", last.task_id);
+        }
         last
     });
     let is_up = database == "ok";

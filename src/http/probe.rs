@@ -17,7 +17,9 @@ const LONGEST: u64 = 256 * 1024;
 /// In one line: what went wrong.
 pub async fn ask(address: &str, path: &str) -> Result<(u16, String), String> {
     // A server that listens everywhere is asked here.
-    let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    let everywhere = [("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")].into_iter();
+    let here = everywhere.filter_map(|(all, here)| Some(format!("{here}{}", address.strip_prefix(all)?))).next();
+    let address = here.unwrap_or_else(|| address.to_owned());
     let asked = async {
         let mut stream = TcpStream::connect(&address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

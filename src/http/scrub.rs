@@ -22,8 +22,12 @@ impl Scrub {
             let real = real.map(|real| real.display().to_string());
             hidden.extend([Some(url.to_owned()), real, path].into_iter().flatten().map(|text| (text, name)));
         }
-        // A shorter one would be found in everything.
-        hidden.retain(|(text, _)| text.trim_matches(['/', '.']).len() > 1);
+        // Messages have it quoted, and what is odd in it escaped.
+        let quoted = |text: &str| format!("{text:?}").trim_matches('"').to_owned();
+        let escaped: Vec<_> = hidden.iter().map(|(text, name)| (quoted(text), *name)).collect();
+        hidden.extend(escaped);
+        // A single word, or what is shorter still, would be found in everything, and says nothing of the disk.
+        hidden.retain(|(text, _)| text.contains('/') && text.trim_matches(['/', '.']).len() > 1);
         hidden.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         Self(hidden)
     }
@@ -66,5 +70,8 @@ mod tests {
             "(storage)/x at (database)"
         );
         assert_eq!(Scrub::new("/", ".").text("a/b."), "a/b.");
+        assert_eq!(Scrub::new("files", "i.sqlite3").text("3 files in i.sqlite3"), "3 files in i.sqlite3");
+        let odd = "/srv/q\"uo\tte";
+        assert_eq!(Scrub::new(odd, "sqlite:i").text(&format!("storage {odd:?}")), "storage \"(storage)\"");
     }
 }

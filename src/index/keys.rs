@@ -156,13 +156,19 @@ impl Index {
     /// # Errors
     /// When there is no such key, or the index cannot be written.
     pub async fn revoke_key(&self, which: &str) -> Result<(), IndexError> {
-        let (rule, value) = match which.parse::<i64>() {
-            Ok(id) => ("id = ?", id.into()),
-            Err(_) => ("prefix = ?", which.into()),
-        };
-        match self.mark_key("revoked_at", rule, value).await? {
-            0 => Err(IndexError::UnknownKey(which.to_owned())),
-            _ => Ok(()),
+        // Eight digits may be a prefix: what is printed on the key comes first.
+        let prefix = which.strip_prefix("sk_").unwrap_or(which).trim_end_matches('…');
+        if self.mark_key("revoked_at", "prefix = ? AND revoked_at IS NULL", prefix.into()).await? > 0 {
+            return Ok(());
+        }
+        let is_there = self.key(prefix).await?.is_some();
+        match which.parse::<i64>() {
+            Ok(id) if !is_there => match self.mark_key("revoked_at", "id = ?", id.into()).await? {
+                0 => Err(IndexError::UnknownKey(which.to_owned())),
+                _ => Ok(()),
+            },
+            _ if is_there => Ok(()),
+            _ => Err(IndexError::UnknownKey(which.to_owned())),
         }
     }
 

@@ -44,7 +44,10 @@ impl Index {
         let dialect = Dialect::of(&transaction);
         let (now, time) = (dialect.words().seconds, dialect.time("?"));
         if let Some(claim) = claim {
-            let forget = format!("DELETE FROM idempotency_keys WHERE created_at < {now} - ?");
+            let forget = format!(
+                "DELETE FROM idempotency_keys WHERE created_at < {now} - ? \
+                 OR NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = idempotency_keys.task_id)"
+            );
             let forget = dialect.sql(&forget, [REMEMBERED.into()]);
             transaction.execute_raw(forget).await.map_err(IndexError::Write)?;
             let insert = format!(

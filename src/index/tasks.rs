@@ -50,7 +50,23 @@ pub struct Task {
 impl Index {
     /// Notes a run that only looked, and has ended, where the database lets it. A run needs no right to do so.
     pub async fn note_task(&self, id: &str, request: &Json, started: Timestamp, outcome: &Outcome) {
-        let noted = async {
+        if let Err(error) = self.try_note_task(id, request, started, outcome).await {
+            tracing::debug!(%error, "a run that only looked could not be noted");
+        }
+    }
+
+    /// Notes how a run has ended.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn try_note_task(
+        &self,
+        id: &str,
+        request: &Json,
+        started: Timestamp,
+        outcome: &Outcome,
+    ) -> Result<(), IndexError> {
+        {
             let opened = match (self.writing(), &self.notes) {
                 (Ok(_), _) | (_, None) => None,
                 (Err(_), Some(notes)) => Some(notes.open().await?),
@@ -79,10 +95,7 @@ impl Index {
                 // What was noted is committed.
                 let _ = db.close().await;
             }
-            Ok::<_, IndexError>(())
-        };
-        if let Err(error) = noted.await {
-            tracing::debug!(%error, "that a run has looked could not be noted");
+            Ok(())
         }
     }
 

@@ -71,11 +71,11 @@ impl StandingAudit {
         let stopped = self.desk.closing().clone();
         let work = async {
             if at_start {
-                self.once("startup audit").await;
+                self.once("startup audit", Duration::ZERO).await;
             }
-            while let Some(wait) = schedule.as_ref().and_then(Schedule::next) {
+            while let Some((wait, slack)) = schedule.as_ref().and_then(|s| Some((s.next()?, s.slack()))) {
                 tokio::time::sleep(wait).await;
-                self.once("audit").await;
+                self.once("audit", slack).await;
             }
         };
         tokio::select! {
@@ -88,15 +88,15 @@ impl StandingAudit {
         }
     }
 
-    /// Makes an audit, unless another server makes one after now.
-    async fn once(&self, name: &str) {
+    /// Makes an audit, unless another server has made one since `slack` before now.
+    async fn once(&self, name: &str, slack: Duration) {
         let mut since = None;
         let index = loop {
             let waited = async {
                 let index = self.desk.index().await.ok()?;
                 let from = match since {
                     Some(since) => since,
-                    None => *since.insert(index.database_time().await.ok()?),
+                    None => *since.insert(index.database_time().await.ok()? - slack.as_secs_f64()),
                 };
                 let turn = index.take_audit(&self.holder, from, TURN).await;
                 turn.inspect_err(|error| tracing::warn!(%error, "whose turn the {name} is cannot be seen"))

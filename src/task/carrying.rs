@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use super::desk::{Desk, GRACE, TICK};
 use super::error::TaskError;
@@ -13,9 +14,13 @@ use super::live::{Live, State};
 use super::meter::Meter;
 use crate::clock;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, Outcome};
+use crate::model::Timestamp;
 use crate::reconcile::{Answer, CancelReason, Reconciler, Report, Request, RequestWire, outcome_of};
 use crate::storage;
+
+/// How often it is tried to write down how a task ended.
+const NOTES: u32 = 60;
 
 impl Desk {
     /// Carries a task out, and notes how it ended whatever happens.
@@ -36,7 +41,7 @@ impl Desk {
         let (noted, refused) = match ended {
             Ok(Ok(ended)) => {
                 report = ended;
-                (true, None)
+                (request.writes(), None)
             }
             Ok(Err(error)) => {
                 report.fail(error.code(), error.to_string());
@@ -54,7 +59,7 @@ impl Desk {
         }
         if !noted {
             let asked = RequestWire::from(&request).to_json();
-            index.note_task(&id.to_string(), &asked, started, &outcome_of(&report)).await;
+            self.note(&index, id, &asked, started, &outcome_of(&report)).await;
         }
         let answer = Answer::from(&report);
         let outcome = if refused.is_some() { "REFUSED" } else { answer.status.as_str() };
@@ -73,6 +78,20 @@ impl Desk {
         });
     }
 
+    /// Notes how a task ended, as often as it takes: what is answered is what is known afterwards.
+    async fn note(&self, index: &Index, id: Uuid, asked: &Json, started: Timestamp, outcome: &Outcome) {
+        for again in 0..NOTES {
+            let Err(error) = index.try_note_task(&id.to_string(), asked, started, outcome).await else { return };
+            if again == 0 || again + 1 == NOTES {
+                tracing::warn!(%error, status = outcome.status, "how the task ended could not be written down");
+            }
+            if self.closing().reason().is_some() {
+                return;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
     async fn run(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) -> Result<Report, Error> {
         let (id, mode, dry_run) = (live.id, request.mode, request.dry_run);
         let stopped = move |reason: CancelReason| {
@@ -81,10 +100,15 @@ impl Desk {
             report.stop(reason);
             report
         };
+        let places = Arc::clone(&self.places);
+        let place = async {
+            // Of those who write there is one at a time anyway, and it waits for nobody who only looks.
+            if request.writes() { None } else { places.acquire_owned().await.ok() }
+        };
         let place = tokio::select! {
             biased;
             reason = live.cancel.cancelled() => return self.end_unbegun(&index, &request, stopped(reason)).await,
-            place = Arc::clone(&self.places).acquire_owned() => place,
+            place = place => place,
         };
         if let Some(user) = request.user {
             index.user(user).await?;
@@ -119,7 +143,9 @@ impl Desk {
         let reconciler = Reconciler::new(&storage, &index)
             .with_identity(self.settings.identity)
             .with_lease_terms(self.settings.lease_terms)
-            .with_cancel(live.cancel.clone());
+            .with_cancel(live.cancel.clone())
+            // It is noted here, and until it is.
+            .without_notes();
         let ended = if request.writes() {
             reconciler.run_as(id, &request, &mut meter).await
         } else {
@@ -140,6 +166,7 @@ impl Desk {
         };
         if let Some(Err(error)) = meter.spool.as_mut().map(Spool::flush) {
             tracing::warn!(%error, "the last findings could not be kept");
+            meter.lose();
         }
         drop(place);
         ended

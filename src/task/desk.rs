@@ -265,7 +265,9 @@ impl Desk {
         let task = self.task(id).await?;
         let gone = || TaskError::NoFindings(task.id.clone());
         let id = Uuid::try_parse(&task.id).map_err(|_| gone())?;
-        let (dir, has_ended) = (self.settings.findings.clone(), task.finished_at.is_some());
+        // The row says so a moment before the last findings are in their file.
+        let has_ended = task.finished_at.is_some() && self.live(id).is_none();
+        let dir = self.settings.findings.clone();
         let reading =
             tokio::task::spawn_blocking(move || findings::page(&dir, id, kind.as_deref(), after, most, has_ended));
         match reading.await {

@@ -48,6 +48,7 @@ pub struct FindingsPage {
 #[derive(Debug)]
 pub(super) struct Spool {
     file: BufWriter<File>,
+    path: PathBuf,
 }
 
 impl Spool {
@@ -59,12 +60,18 @@ impl Spool {
         files.sort();
         let old = files.len().saturating_sub(KEPT - 1);
         files.iter().take(old).for_each(|file| drop(std::fs::remove_file(file)));
-        Ok(Self { file: BufWriter::new(File::create(path(dir, task))?) })
+        let path = path(dir, task);
+        Ok(Self { file: BufWriter::new(File::create(&path)?), path })
     }
 
     pub(super) fn take(&mut self, evidence: &Evidence) -> io::Result<()> {
         serde_json::to_writer(&mut self.file, evidence)?;
         self.file.write_all(b"\n")
+    }
+
+    /// Removes them.
+    pub(super) fn remove(self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 
     /// Lets the findings go that wait in memory.

@@ -64,6 +64,15 @@ pub(super) struct Meter {
     pub(super) spool: Option<Spool>,
 }
 
+impl Meter {
+    /// Lets all findings go: some of them would look like all.
+    pub(super) fn lose(&mut self) {
+        if let Some(spool) = self.spool.take() {
+            spool.remove();
+        }
+    }
+}
+
 impl Observer for Meter {
     fn wants(&self, kind: FindingKind) -> bool {
         self.spool.is_some() && kind != FindingKind::Matched
@@ -78,7 +87,7 @@ impl Observer for Meter {
             && let Err(error) = spool.take(evidence)
         {
             tracing::warn!(%error, "findings cannot be kept any more; make room where --findings points to");
-            self.spool = None;
+            self.lose();
         }
     }
 

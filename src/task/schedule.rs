@@ -46,6 +46,14 @@ impl Schedule {
         self.after(clock::now())
     }
 
+    /// Returns how old an audit may be that another server has made for the same time.
+    pub fn slack(&self) -> Duration {
+        match self {
+            Self::Every(every) => *every * 9 / 10,
+            Self::Calendar(_) => Duration::from_millis(500),
+        }
+    }
+
     fn after(&self, now: Timestamp) -> Option<Duration> {
         match self {
             Self::Every(every) => Some(*every),

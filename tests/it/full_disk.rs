@@ -202,6 +202,27 @@ fn law_13_a_disk_that_fills_during_full_and_during_restore() {
     assert_eq!(small.index(), before);
 }
 
+/// Some findings would look like all of them.
+#[test]
+fn findings_that_found_no_room_are_none() {
+    if database::on_postgres() {
+        return;
+    }
+    let small = Small::new("64m");
+    let playground = &small.playground;
+    playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+    for n in 0..2_000 {
+        playground.write(&format!("1/a-rather-long-file-name-{n}.txt"), "");
+    }
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve(&["--findings", small.mount.to_str().unwrap()]);
+    small.leave(16);
+    let answer = server.rebuild(&key, &[], r#"{"mode": "audit"}"#).is(200).json();
+    assert_eq!(answer["result"]["missing_in_db"], 2_000);
+    let findings = format!("/api/v1/index/tasks/{}/findings", answer["task_id"].as_str().unwrap());
+    server.get(&findings, &key).problem(404, "findings_gone");
+}
+
 /// What only reads works on a medium that can only be read; what would write says so, and nothing is different after.
 #[test]
 fn law_13_a_disk_that_can_only_be_read() {

@@ -174,6 +174,18 @@ fn keys_are_made_listed_and_revoked() {
     while !used() {}
     playground.run(&["key", "revoke", &made["id"].to_string()]).ends(0);
     server.get(TASKS, secret).problem(401, "key_revoked");
+    // Eight digits are a prefix, if there is such a key.
+    let other = playground.key(&["--admin"]);
+    playground.sql(&format!("UPDATE api_keys SET prefix = '00000001' WHERE prefix = '{}'", &other[3..11]));
+    playground.sql("UPDATE api_keys SET revoked_at = NULL");
+    playground.run(&["key", "revoke", "00000001"]).ends(0);
+    let revoked = || {
+        let list = playground.run(&["key", "list", "--format", "json"]).json();
+        [0, 1].map(|at: usize| list[at]["revoked_at"].is_string())
+    };
+    assert_eq!(revoked(), [false, true]);
+    playground.run(&["key", "revoke", &format!("sk_{}", made["prefix"].as_str().unwrap())]).ends(0);
+    assert_eq!(revoked(), [true, true]);
     playground.run(&["key", "revoke", "77"]).ends(2).complains(&["77"]);
     playground.run(&["key", "create", "--user", "nobody"]).ends(2).complains(&["nobody"]);
     // A key goes with its user.

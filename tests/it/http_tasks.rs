@@ -178,6 +178,12 @@ fn the_same_key_is_the_same_task() {
     playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
     again(unknown).is(200);
     server.rebuild(&key, &[("Idempotency-Key", "")], unknown).problem(400, "invalid_parameter");
+    let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")];
+    server.rebuild(&key, &twice, unknown).problem(400, "invalid_parameter");
+    // A task that somebody has removed is not answered for.
+    let gone = again(unknown).is(200).json();
+    playground.sql(&format!("DELETE FROM tasks WHERE id = '{}'", id_of(&gone)));
+    assert_ne!(again(unknown).is(200).json()["task_id"], gone["task_id"]);
     // After a day it is forgotten.
     playground.sql("UPDATE idempotency_keys SET created_at = created_at - 86401");
     ask(&key, r#"{"mode":"audit"}"#).is(200);
@@ -295,7 +301,13 @@ fn law_15_the_startup_audit_never_delays_or_stops_the_server() {
     let missing = playground.path("gone");
     let server = playground.serve(&["--startup-audit", "true", "--storage", missing.to_str().unwrap()]);
     assert!(server.says("startup audit:").contains("does not exist"));
+    while server.send("GET", "/health/ready", &[], b"").is(200).json()["audit"]["last"]["status"] != "FAILED" {}
     let ready = server.send("GET", "/health/ready", &[], b"").is(200);
+    // Who sends no key is told a word, and no message, which may have names in it.
+    let last = &ready.json()["audit"]["last"];
+    assert_eq!(last["result"]["errors"][0]["code"], "storage_missing");
+    assert!(last["summary"].as_str().unwrap().starts_with("storage_missing: see the log"), "{last}");
+    assert!(!ready.body.contains("does not exist"), "{ready:?}");
     assert_eq!((&ready.json()["status"], &ready.json()["storage"]), (&json!("ready"), &json!("storage_missing")));
     let reply = server.rebuild(&key, &[], r#"{"mode":"sync"}"#).is(200);
     assert_eq!(
