@@ -84,6 +84,8 @@ pub enum BadReason {
     Unaddressable,
     /// The path is longer than the index can hold, which is so many bytes.
     TooLong(usize),
+    /// The object is larger than any index can write down.
+    TooLarge,
     /// A directory or file whose content or facts cannot be read: the storage's word is missing here.
     Unreadable(String),
 }
@@ -107,6 +109,7 @@ impl BadReason {
             Self::Special => "special_file",
             Self::Unaddressable => "unaddressable_key",
             Self::TooLong(_) => "path_too_long",
+            Self::TooLarge => "object_too_large",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -129,6 +132,7 @@ impl fmt::Display for BadReason {
             Self::TooLong(most) => {
                 return write!(f, "the path is longer than the {most} bytes that the index can hold");
             }
+            Self::TooLarge => "said to be larger than the 2^63 - 1 bytes that an index can write down",
             Self::Unreadable(why) => return write!(f, "cannot be read: {why}"),
         })
     }

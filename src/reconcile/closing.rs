@@ -57,7 +57,9 @@ impl Run<'_> {
     /// Waits for the next record of `user`. Records that are left out may be those of renamed files all the same.
     pub(super) async fn load(&mut self, user: UserId) -> Result<(), Stop> {
         self.cursor.load(user).await?;
-        for print in self.cursor.take_left_out().into_iter().filter(|_| self.moves) {
+        let left_out = self.cursor.take_left_out();
+        self.scopes.count_unjudged(user, left_out.records);
+        for print in left_out.prints.into_iter().filter(|_| self.moves) {
             self.waiting.note(Some(print), Side::Hidden)?;
         }
         Ok(())
@@ -145,6 +147,7 @@ impl Run<'_> {
         self.report.tally.orphaned += 1;
         self.report.tally.deferred += 1;
         self.report.tally.skipped += u64::from(self.policy.deletes);
+        self.scopes.count_unjudged(orphan.user, 1);
         if self.observer.wants(FindingKind::Deferred) {
             let action = if self.policy.deletes { Action::Skip } else { Action::None };
             let found = Found { kind: FindingKind::Deferred, action, reasons: vec!["no_object", UNDECIDED_MOVE] };
@@ -200,7 +203,7 @@ impl Run<'_> {
                 OrphanPlan::Skip(reason) => {
                     self.report.tally.skipped += 1;
                     if reason == SkipReason::TooYoung {
-                        self.scopes.count_young(orphan.user);
+                        self.scopes.count_unjudged(orphan.user, 1);
                     }
                 }
                 OrphanPlan::Keep => {}

@@ -13,14 +13,22 @@ pub(super) struct RecordCursor {
     at: usize,
     last: Option<String>,
     excludes: Excludes,
-    /// What the records that are left out are of.
-    left_out: Vec<Fingerprint>,
+    left_out: LeftOut,
+}
+
+/// Records that are left out.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    /// How many.
+    pub(super) records: u64,
+    /// What they are of.
+    pub(super) prints: Vec<Fingerprint>,
 }
 
 impl RecordCursor {
     /// Stands before the first record that is not left out.
     pub(super) fn new(pages: RecordPages, excludes: Excludes) -> Self {
-        Self { pages, page: None, at: 0, last: None, excludes, left_out: Vec::new() }
+        Self { pages, page: None, at: 0, last: None, excludes, left_out: LeftOut::default() }
     }
 
     /// Tells whether the next record of the user is at hand without waiting.
@@ -88,13 +96,14 @@ impl RecordCursor {
     fn pass_excluded(&mut self) {
         let Some(page) = &self.page else { return };
         while self.at < page.len() && self.excludes.matches(page.path(self.at)) {
-            self.left_out.extend(page.get(self.at).fingerprint());
+            self.left_out.records += 1;
+            self.left_out.prints.extend(page.get(self.at).fingerprint());
             self.at += 1;
         }
     }
 
-    /// Takes what the records are of that were left out since this was asked last.
-    pub(super) fn take_left_out(&mut self) -> Vec<Fingerprint> {
+    /// Takes the records that were left out since this was asked last.
+    pub(super) fn take_left_out(&mut self) -> LeftOut {
         std::mem::take(&mut self.left_out)
     }
 

@@ -45,10 +45,12 @@ impl Run<'_> {
     /// Returns the users for whom this run ends well: nothing is withheld that waits, and nothing waits in hiding.
     fn settled(&self, users: &[UserDeletions], verdict: &Verdict) -> Vec<UserId> {
         let ends_well = |(scope, user): &(&Scope, &UserDeletions)| {
-            let nothing = user.now.queued == 0 && (scope.young == 0 || scope.unsettled.is_none());
-            // What a refused run has added for a user counts neither for that user nor for all of them together.
-            let nothing = nothing && !(verdict.is_too_much() && scope.added > 0);
-            scope.complete && (nothing || verdict.is_open(user.user))
+            let is_doubtful = scope.unsettled.is_some();
+            // What refused runs have added for a user counts neither for that user nor for all of them together.
+            let nothing = user.now.queued == 0 && !(verdict.is_too_much() && (scope.added > 0 || is_doubtful));
+            // What was refused once may be among what nobody has judged now.
+            let all_judged = scope.unjudged == 0 || !is_doubtful;
+            scope.complete && all_judged && (nothing || verdict.is_open(user.user))
         };
         let known = |scope: &Scope| scope.unsettled.is_some() || self.unsettled;
         if !self.policy.deletes {

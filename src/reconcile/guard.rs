@@ -16,13 +16,15 @@ const MOST_PERCENT: u64 = 50;
 /// A user with more records than this does not lose all of them at once.
 const FEW: u64 = 10;
 
-/// How many records would go, of how many.
+/// How many records would go, of how many, and how many are certainly about the storage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Share {
     /// The records.
     pub(super) records: u64,
     /// Those that wait for their deletion.
     pub(super) queued: u64,
+    /// Those that have an object under their key, or have moved.
+    pub(super) matched: u64,
 }
 
 /// What a run knows of one user's deletions.
@@ -33,10 +35,20 @@ pub(super) struct UserDeletions {
     /// The user's records, and how many of them wait for their deletion.
     pub(super) now: Share,
     /// The same of those records alone that were there before a run that was refused or broke off, if there was one:
-    /// what such a run has added does not soften the limits for the next one.
+    /// what such a run has added neither softens the limits for the next one nor proves the storage to it.
     pub(super) before: Option<Share>,
-    /// How many of the user's records have an object under their key, or have moved.
-    pub(super) matched: u64,
+}
+
+impl UserDeletions {
+    /// Returns the shares that deletions are measured with, each with what has to be said of it.
+    fn shares(&self) -> impl Iterator<Item = (&'static str, Share)> {
+        std::iter::once(("", self.now)).chain(self.before.map(|before| (EARLIER, before)))
+    }
+
+    /// Returns the share of which less than half shows that the records are about the storage, if there is one.
+    fn unproven(&self) -> Option<(&'static str, Share)> {
+        self.shares().find(|(_, share)| !is_half(share.matched, share.records))
+    }
 }
 
 /// Why deletions are withheld.
@@ -128,19 +140,16 @@ pub(super) fn judge(users: &[UserDeletions], limit: Option<MaxDelete>, standing:
     if let (Standing::Unmarked(why), waiting @ 1..) = (standing, users.iter().map(|u| u.now.queued).sum::<u64>()) {
         return Verdict { open: HashSet::new(), refusal: Some(unmarked(why, waiting)) };
     }
-    let proven = |u: &&UserDeletions| *standing != Standing::Unchecked || is_half(u.matched, u.now.records);
+    let proven = |u: &&UserDeletions| *standing != Standing::Unchecked || u.unproven().is_none();
     let trusted = || users.iter().filter(proven);
     // What is not trusted does not go, but its records are there.
     let of_all = |share: fn(&UserDeletions) -> Share| Share {
         queued: trusted().map(|u| share(u).queued).sum(),
         records: users.iter().map(|u| share(u).records).sum(),
+        matched: 0,
     };
     let (now, before) = (of_all(|u| u.now), of_all(|u| u.before.unwrap_or(u.now)));
-    let each = trusted().flat_map(|u| {
-        let whose = format!("user {}", u.user);
-        let earlier = u.before.map(|before| (format!("{whose}{EARLIER}"), before, true));
-        std::iter::once((whose, u.now, true)).chain(earlier)
-    });
+    let each = trusted().flat_map(|u| u.shares().map(|(when, share)| (format!("user {}{when}", u.user), share, true)));
     let everyone = "all users together";
     let refused = each
         .chain([(everyone.to_owned(), now, false), (format!("{everyone}{EARLIER}"), before, false)])
@@ -173,11 +182,12 @@ fn unmarked(why: &str, waiting: u64) -> Refusal {
 /// Withholds the deletions of users whose records do not show that they are about the storage.
 fn identity_unproven(first: &UserDeletions, users: usize, waiting: u64) -> Refusal {
     let others = if users > 1 { format!(" (and too few of {} more)", users - 1) } else { String::new() };
+    let (when, share) = first.unproven().unwrap_or(("", first.now));
     let message = format!(
         "{waiting} deletions were withheld: without a marker records are deleted only of users of whom at least half of the \
-         records have an object, and of user {} it is {} of {}{others}. Check the storage; if it is the right one, give it a \
+         records have an object, and of user {} it is {} of {}{when}{others}. Check the storage; if it is the right one, give it a \
          marker (storm-index storage bind --force) and leave identity = \"none\" out",
-        first.user, first.matched, first.now.records
+        first.user, share.matched, share.records
     );
     Refusal { code: RefusalCode::IdentityUnproven, message }
 }
@@ -187,7 +197,7 @@ const EARLIER: &str = " from before the last run that was refused or broke off";
 
 /// Says why deletions are too many, if they are.
 fn too_many(whose: &str, share: Share, one_user: bool, limit: Option<MaxDelete>) -> Option<String> {
-    let Share { records, queued } = share;
+    let Share { records, queued, .. } = share;
     let over = |percent: u64| u128::from(queued) * 100 > u128::from(records) * u128::from(percent);
     let of = format!("{queued} of the {records} records of {whose}");
     match limit {
@@ -208,14 +218,20 @@ fn too_many(whose: &str, share: Share, one_user: bool, limit: Option<MaxDelete>)
 mod tests {
     use super::*;
 
+    fn share(records: u64, queued: u64) -> Share {
+        Share { records, queued, matched: records - queued }
+    }
+
     fn user(user: UserId, records: u64, queued: u64) -> UserDeletions {
-        let now = Share { records, queued };
-        UserDeletions { user, now, before: None, matched: records - queued }
+        UserDeletions { user, now: share(records, queued), before: None }
+    }
+
+    fn matching(matched: u64, user: UserDeletions) -> UserDeletions {
+        UserDeletions { now: Share { matched, ..user.now }, ..user }
     }
 
     fn earlier(user: UserDeletions, records: u64, queued: u64) -> UserDeletions {
-        let before = Share { records, queued };
-        UserDeletions { before: Some(before), ..user }
+        UserDeletions { before: Some(share(records, queued)), ..user }
     }
 
     fn refused(users: &[UserDeletions], limit: Option<&str>) -> Option<RefusalCode> {
@@ -301,10 +317,14 @@ mod tests {
             (vec![user(1, 5, 3)], vec![], Some(IdentityUnproven)),
             (vec![user(1, 5, 3), user(2, 4, 1)], vec![2], Some(IdentityUnproven)),
             // Less than half matches, but nothing waits: it is all shared, or young.
-            (vec![UserDeletions { matched: 0, ..user(1, 5, 0) }, user(2, 4, 1)], vec![2], None),
+            (vec![matching(0, user(1, 5, 0)), user(2, 4, 1)], vec![2], None),
             // What does not prove itself does not count as too much either.
             (vec![user(1, 500, 400), user(2, 4, 1)], vec![2], Some(IdentityUnproven)),
-            (vec![UserDeletions { matched: 300, ..user(1, 400, 300) }], vec![], Some(TooManyDeletions)),
+            (vec![matching(300, user(1, 400, 300))], vec![], Some(TooManyDeletions)),
+            // What a refused run has added from this storage proves nothing.
+            (vec![earlier(user(1, 130, 59), 60, 59)], vec![], Some(IdentityUnproven)),
+            (vec![earlier(user(1, 130, 30), 60, 30)], vec![1], None),
+            (vec![earlier(user(1, 70, 0), 0, 0), user(2, 4, 1)], vec![2], None),
         ] {
             let verdict = judge(&users, None, &Standing::Unchecked);
             let mut let_through: Vec<_> = verdict.open.into_iter().collect();
@@ -316,6 +336,8 @@ mod tests {
             message.contains("12 deletions") && message.contains("user 7 it is 3 of 9 (and too few of 1 more)"),
             "{message}"
         );
+        let message = judge(&[earlier(user(7, 90, 6), 9, 6)], None, &Standing::Unchecked).refusal.unwrap().message;
+        assert!(message.contains("user 7 it is 3 of 9 from before the last run"), "{message}");
     }
 
     #[test]

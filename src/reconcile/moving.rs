@@ -8,7 +8,7 @@ use super::run::Run;
 use super::stop::Stop;
 use super::waiting::{Decided, Item, lower, upper};
 use crate::index::{Carried, Carry};
-use crate::model::{ObjectFacts, Orphan, Prefix};
+use crate::model::{ObjectFacts, Orphan, Prefix, Timestamp};
 use crate::storage::{Glance, content_type_of};
 
 /// How many records one transaction carries to free paths.
@@ -56,7 +56,9 @@ impl Run<'_> {
             return Ok(());
         }
         self.report.tally.moved += batch.len() as u64;
-        self.scopes.count_matched(batch.iter().filter(|(_, gone, _)| *gone).count() as u64);
+        for (record, ..) in batch.iter().filter(|(_, gone, _)| *gone) {
+            self.scopes.count_matched(|| record.created_at.map(Timestamp::from_micros));
+        }
         if !self.policy.adds {
             for (record, _, object) in &batch {
                 self.tell_move(record, object, whose, Action::None, None);

@@ -145,7 +145,9 @@ impl Run<'_> {
         let scope = self.scopes.iter().find(|s| entry.shown.starts_with(&s.start));
         let path = &entry.shown[scope.map_or(0, |s| s.start.len())..];
         let is_tree = matches!(entry.hides, Hides::Tree(_));
-        if self.excludes.matches(path) || (is_tree && self.excludes.match_folder(path)) {
+        // Patterns are about paths below a prefix: nobody can mean all of a user's files by one.
+        let holds_a_user = matches!(&entry.hides, Hides::Tree(top) if self.scopes.has_one_below(top));
+        if !holds_a_user && (self.excludes.matches(path) || (is_tree && self.excludes.match_folder(path))) {
             return;
         }
         self.doubts.note(entry);
@@ -196,6 +198,11 @@ impl Run<'_> {
             self.bad_entry(&BadEntry { shown: object.key, reason, hides: Hides::Nothing });
             return Ok(());
         }
+        if i64::try_from(object.size).is_err() {
+            let hides = Hides::Key(object.key.clone());
+            self.bad_entry(&BadEntry { shown: object.key, reason: BadReason::TooLarge, hides });
+            return Ok(());
+        }
         self.report.tally.objects += 1;
         loop {
             if !adopted && !self.cursor.is_ready() {
@@ -204,7 +211,7 @@ impl Run<'_> {
             match front(&object.key[path_at..], self.cursor.peek_path()) {
                 Front::Record => self.orphan()?,
                 Front::Both => {
-                    self.scopes.count_matched(1);
+                    self.scopes.count_matched(|| self.cursor.peek().and_then(|record| record.created_at));
                     return self.pair(object);
                 }
                 Front::Object => return self.missing(object),

@@ -23,12 +23,11 @@ pub(super) struct Scope {
     pub(super) walked: bool,
     /// Since when records of the user may have been added by runs that were refused or broke off, if they may.
     pub(super) unsettled: Option<Timestamp>,
-    /// How many records have an object under their key.
-    pub(super) matched: u64,
     /// How many records this run adds.
     pub(super) added: u64,
-    /// How many orphans were kept because they are young.
-    pub(super) young: u64,
+    /// How many records may have no object without anybody judging it: orphans that are young or undecided, and what is
+    /// left out.
+    pub(super) unjudged: u64,
     /// What the limits on deletions are measured with.
     pub(super) shares: Shares,
 }
@@ -50,7 +49,7 @@ impl Scope {
     pub(super) fn deletions(&self) -> UserDeletions {
         let Shares { now, before } = self.shares;
         let before = self.unsettled.map(|_| before);
-        UserDeletions { user: self.user.id, now, before, matched: self.matched }
+        UserDeletions { user: self.user.id, now, before }
     }
 
     fn of(user: User, adopted: bool) -> Self {
@@ -62,9 +61,8 @@ impl Scope {
             adopted,
             walked: false,
             unsettled: None,
-            matched: 0,
             added: 0,
-            young: 0,
+            unjudged: 0,
             shares: Shares::default(),
         }
     }
@@ -133,11 +131,12 @@ impl Scopes {
         scope.shares.before.records += u64::from(is_before(made, scope.unsettled));
     }
 
-    /// Counts a record of the current scope whose object is there.
-    pub(super) fn count_matched(&mut self, records: u64) {
-        if let Some(scope) = self.current() {
-            scope.matched += records;
-        }
+    /// Counts a record of the current scope that was made at `made` and whose object is there.
+    pub(super) fn count_matched(&mut self, made: impl FnOnce() -> Option<Timestamp>) {
+        let Some(scope) = self.scopes.get_mut(self.at) else { return };
+        scope.shares.now.matched += 1;
+        let made = scope.unsettled.and_then(|_| made());
+        scope.shares.before.matched += u64::from(is_before(made, scope.unsettled));
     }
 
     /// Returns the scope of a user whom the listing is at, or was at not long ago.
@@ -154,10 +153,10 @@ impl Scopes {
         }
     }
 
-    /// Counts an orphan of `user` that is kept because it is young.
-    pub(super) fn count_young(&mut self, user: UserId) {
+    /// Counts records of `user` of which nobody has judged in this run whether they have to go.
+    pub(super) fn count_unjudged(&mut self, user: UserId, records: u64) {
         if let Some(scope) = self.lately(user) {
-            scope.young += 1;
+            scope.unjudged += records;
         }
     }
 
@@ -200,6 +199,12 @@ impl Scopes {
     pub(super) fn is_free(&self, folder: &str) -> bool {
         let start = format!("{folder}/");
         !self.scopes.iter().any(|s| s.start.starts_with(&start) || start.starts_with(&s.start))
+    }
+
+    /// Tells whether all of a user's keys lie below `top`, or more than one user's.
+    pub(super) fn has_one_below(&self, top: &str) -> bool {
+        let below = format!("{top}/");
+        top.is_empty() || self.scopes.iter().any(|s| s.start.starts_with(&below))
     }
 
     /// Notes that the listing of what `hides` covers cannot be trusted.
@@ -287,5 +292,14 @@ mod tests {
         assert_eq!(doubtful("teams/x"), [2]);
         assert_eq!(doubtful("teams/xy"), [0; 0]);
         assert_eq!(doubtful(""), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_place_holds_users_or_lies_within_one() {
+        let scopes = Scopes::new(vec![user(1, "a"), user(2, "teams/x")]).unwrap();
+        for (top, holds) in [("", true), ("a", true), ("a/b", false), ("teams", true), ("team", false), ("z", false)] {
+            assert_eq!(scopes.has_one_below(top), holds, "{top}");
+        }
+        assert!(!Scopes::new(vec![user(1, "")]).unwrap().has_one_below("a"), "it is a part of that user's");
     }
 }

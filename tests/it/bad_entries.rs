@@ -165,20 +165,9 @@ fn law_06_an_unreadable_directory_keeps_what_lies_in_it_and_nothing_else() {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    everyone(0o777, playground.dir.path());
-    for path in playground.index.files() {
-        everyone(0o777, &path);
-    }
     everyone(0o000, &playground.path("files/1/closed"));
     everyone(0o000, &playground.path("files/3/closed"));
-    let nobody = Playground::nobody_binary();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(nobody.path().join("storm-index"));
-    command.args(["rebuild", "--format", "json", "--mode", "full", "--force"]);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("STORAGE_URL", playground.path("files"));
-    command.env("DATABASE_URL", playground.index.url());
-    let ran: crate::support::playground::Ran = command.current_dir("/").output().unwrap().into();
+    let ran = playground.run_as_nobody(&["rebuild", "--format", "json", "--mode", "full", "--force"]);
     let result = ran.ends(4).result();
     everyone(0o755, &playground.path("files/1/closed"));
     everyone(0o755, &playground.path("files/3/closed"));

@@ -80,3 +80,19 @@ fn law_11_a_rename_out_of_what_is_left_out_waits() {
     let links = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
     assert_eq!((&links[0]["token"], &links[0]["path"]), (&token.trim().into(), &"a".into()));
 }
+
+/// All of a user's files cannot be meant by a pattern of paths: that they cannot be read is told all the same.
+#[test]
+fn law_06_a_pattern_hides_no_trouble_with_all_of_a_users_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let playground = Playground::new();
+    playground.run(&["user", "add", "ann", "--prefix", "photos"]).ends(0);
+    (0..8).for_each(|n| playground.write(&format!("photos/f{n}"), "x"));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let folder = playground.path("files/photos");
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0)).unwrap();
+    let ran = playground.run_as_nobody(&["rebuild", "--format", "json", "--exclude", "photos/"]);
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let result = ran.ends(4).result();
+    assert_eq!((&result["orphaned_in_db"], &result["incomplete_users"][0]), (&0.into(), &1.into()), "{result}");
+}

@@ -364,6 +364,28 @@ fn law_07_without_a_marker_each_user_proves_the_storage() {
     playground.rebuild(&["--identity", "both"]).ends(2);
 }
 
+/// What a run that was refused has added from a storage does not prove that the records are about it.
+#[test]
+fn law_07_additions_of_a_refused_run_prove_nothing() {
+    let playground = Playground::with_user();
+    (0..60).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
+    let none = |args: &[&str]| playground.rebuild(&[args, &["--identity", "none"]].concat());
+    none(&["--mode", "sync"]).ends(0);
+    // Another storage is there in its place.
+    std::fs::rename(playground.path("files"), playground.path("elsewhere")).unwrap();
+    playground.write("1/f0", "x");
+    (0..70).for_each(|n| playground.write(&format!("1/new{n}"), "x"));
+    for created in [70, 0, 0] {
+        let refused = none(&["--mode", "full", "--force"]).ends(3).result();
+        assert_eq!(
+            (&refused["records_created"], &refused["records_deleted"], &refused["refusal"]["code"]),
+            (&json!(created), &json!(0), &json!("identity_unproven")),
+            "{refused}"
+        );
+    }
+    assert_eq!(playground.paths().len(), 130);
+}
+
 /// A run with an S3 server, as the binary is told of it.
 fn on_s3(playground: &Playground, server: &S3Server, args: &[&str]) -> Ran {
     let mut command = playground.command();

@@ -268,6 +268,24 @@ fn law_05_the_dry_run_has_the_findings_of_the_real_one() {
     assert_eq!(keys, ["action", "index", "kind", "path", "reasons", "storage", "user_id"]);
 }
 
+/// A size that no index can write down would be stale for ever: it is told, and costs nobody else anything.
+#[test]
+fn law_01_an_object_larger_than_anything_is_left_alone() {
+    block_on(async {
+        let index = index_of(&["1"]).await;
+        let inner = memory_with(["1/a", "1/b", "1/c"].map(str::to_owned)).await;
+        run(&Storage::new(Arc::clone(&inner) as Arc<dyn ObjectStore>), &index, &Request::new(Mode::Sync)).await;
+        inner.put(&Path::parse("1/d").unwrap(), "new".into()).await.unwrap();
+        let storage = Storage::new(Arc::new(FaultStore { inner, fault: Fault::Inflate(1) }));
+        for (created, mode) in [(1, Mode::Full), (0, Mode::Full), (0, Mode::Audit)] {
+            let report = run(&storage, &index, &forced(mode)).await;
+            let tally = report.tally;
+            assert_eq!((tally.unindexable, tally.created, tally.updated, tally.deleted), (1, created, 0, 0));
+            assert_eq!((tally.stale, tally.orphaned, report.problems.len()), (0, 0, 0), "{:?}", report.problems);
+        }
+    });
+}
+
 #[test]
 fn min_age_keeps_young_orphans() {
     block_on(async {

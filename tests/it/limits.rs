@@ -206,3 +206,66 @@ fn law_08_a_sync_between_two_cleans_does_not_disarm_the_second() {
     let refused = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
     assert_eq!(refused["records_deleted"], 0, "{refused}");
 }
+
+/// However often it is refused: a user with nothing to lose is not settled by a run that deletes nothing.
+#[test]
+fn law_08_the_third_refusal_is_as_firm_as_the_first() {
+    let playground = Playground::with_user();
+    for user in ["2", "3"] {
+        playground.run(&["user", "add", &format!("u{user}"), "--id", user]).ends(0);
+    }
+    for user in [1, 2] {
+        (0..99).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    for user in [1, 2] {
+        (0..60).for_each(|n| playground.remove(&format!("{user}/f{n}")));
+    }
+    (0..100).for_each(|n| playground.write(&format!("3/f{n}"), "x"));
+    for _ in 0..4 {
+        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        assert!(refused["refusal"]["message"].as_str().unwrap().contains("120 of the 198"), "{refused}");
+    }
+}
+
+/// A run that has not judged what was refused, because it is left out, young or undecided, makes no additions count, also
+/// when it has deleted something else.
+#[test]
+fn law_08_what_was_not_judged_settles_nothing() {
+    for (without, deleted) in [(["--exclude", "old*"], 0), (["--exclude", "old*"], 1), (["--min-age", "1d"], 0)] {
+        let playground = Playground::with_user();
+        (0..200).for_each(|n| playground.write(&format!("1/old{n:03}"), "x"));
+        (0..9).for_each(|n| playground.write(&format!("1/other{n}"), "x"));
+        playground.rebuild(&["--mode", "sync"]).ends(0);
+        (0..150).for_each(|n| playground.remove(&format!("1/old{n:03}")));
+        (0..200).for_each(|n| playground.write(&format!("1/new{n:03}"), "y"));
+        playground.rebuild(&["--mode", "full", "--force"]).ends(3);
+        (0..deleted).for_each(|n| playground.remove(&format!("1/other{n}")));
+        let done = playground.rebuild(&[&["--mode", "full", "--force"], &without[..]].concat()).ends(0).result();
+        assert_eq!(done["records_deleted"], deleted, "{done}");
+        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        assert_eq!(refused["records_deleted"], 0, "{without:?}");
+    }
+}
+
+/// The same of records that may belong to renamed files, of which nobody can say which.
+#[test]
+fn law_08_what_is_undecided_settles_nothing() {
+    let playground = Playground::with_user();
+    (0..200).for_each(|n| playground.write(&format!("1/old{n:03}"), &n.to_string()));
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    (0..150).for_each(|n| playground.remove(&format!("1/old{n:03}")));
+    (0..200).for_each(|n| playground.write(&format!("1/new{n:03}"), "y"));
+    playground.rebuild(&["--mode", "full", "--force"]).ends(3);
+    // What 150 of the records are of is there again, twice each.
+    playground.sql(
+        "UPDATE stored_files SET (size, etag) = (SELECT n.size, n.etag FROM stored_files n WHERE n.path = 'new000') \
+         WHERE path LIKE 'old0%' OR path LIKE 'old10%' OR path LIKE 'old11%' OR path LIKE 'old12%' OR path LIKE 'old13%' \
+         OR path LIKE 'old14%'",
+    );
+    std::fs::hard_link(playground.path("files/1/new000"), playground.path("files/1/twin")).unwrap();
+    let done = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    assert_eq!((&done["records_deleted"], &done["records_skipped"]), (&json!(0), &json!(150)), "{done}");
+    let refused = playground.rebuild(&["--mode", "full", "--force", "--no-moves"]).ends(3).result();
+    assert_eq!(refused["records_deleted"], 0, "{refused}");
+}

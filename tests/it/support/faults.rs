@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Swap(usize),
     /// It tells nothing of these objects, and no error.
     Forget(usize, usize),
+    /// It says that this object is larger than anything can be.
+    Inflate(usize),
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl ObjectStore for FaultStore {
                 }
                 Fault::Swap(n) => all.swap(n, n + 1),
                 Fault::Forget(from, to) => drop(all.drain(from..to)),
+                Fault::Inflate(n) => all[n].as_mut().unwrap().size = (1 << 63) + 5,
             }
             stream::iter(all)
         };

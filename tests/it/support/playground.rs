@@ -125,6 +125,20 @@ impl Playground {
         dir
     }
 
+    /// As [`Self::run`], by somebody who may read no more than everybody may, and write into the index.
+    pub(crate) fn run_as_nobody(&self, args: &[&str]) -> Ran {
+        use std::os::unix::fs::PermissionsExt as _;
+        let nobody = Self::nobody_binary();
+        for path in [self.dir.path().to_owned()].into_iter().chain(self.index.files()) {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(nobody.path().join("storm-index"));
+        command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("STORAGE_URL", self.path("files")).env("DATABASE_URL", self.index.url());
+        command.current_dir("/").output().unwrap().into()
+    }
+
     /// All records, as `user/path`.
     pub(crate) fn paths(&self) -> Vec<String> {
         block_on(async {
