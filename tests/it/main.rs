@@ -25,6 +25,7 @@ mod lease;
 mod limits;
 mod listing;
 mod moves;
+mod pages;
 mod people;
 mod people_keys;
 mod postgres;

@@ -1,11 +1,12 @@
 //! An S3 server in this process: real TCP, real SigV4 (of the s3s crate), and a memory behind it in which a test can put
 //! any key, and which can be told to fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex};
 
 use futures::TryStreamExt as _;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use md5::{Digest as _, Md5};
@@ -34,10 +35,19 @@ struct Stored {
 pub(crate) struct Faults {
     /// From this list request on (the first is 0) all of them are refused.
     pub(crate) refuse_lists_from: Option<usize>,
+    /// List requests are answered by these texts, one after the other, and by the last one for ever.
+    pub(crate) pages: VecDeque<String>,
     /// HEAD requests for this key are refused.
     pub(crate) refuse_head: Option<String>,
+    /// HEAD requests for keys that begin so are refused.
+    pub(crate) refuse_heads_below: Option<String>,
+    /// HEAD requests find nothing.
+    pub(crate) blind: bool,
     /// GET requests are refused.
     pub(crate) refuse_gets: bool,
+    /// One GET request behind `faster` does not find that yet.
+    pub(crate) slow_to_show: bool,
+    unseen: usize,
     /// PUT requests are refused.
     pub(crate) refuse_puts: bool,
     /// A PUT overwrites, whatever its condition says.
@@ -60,6 +70,16 @@ struct Shared {
 }
 
 impl Shared {
+    /// Returns what a list request is answered by, if not by what there is.
+    fn next_page(&self, query: &str) -> Option<String> {
+        let mut faults = self.faults.lock().unwrap();
+        if faults.pages.is_empty() || !query.contains("list-type=2") {
+            return None;
+        }
+        faults.lists += 1;
+        if faults.pages.len() > 1 { faults.pages.pop_front() } else { faults.pages.front().cloned() }
+    }
+
     fn put(&self, key: &str, content: &[u8]) -> String {
         let mut clock = self.clock.lock().unwrap();
         *clock += 1;
@@ -90,11 +110,22 @@ impl S3Server {
         service.set_auth(SimpleAuth::from_single(ACCESS, SECRET));
         let service = service.build();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let played = Arc::clone(&shared);
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((socket, _)) = listener.accept().await {
                 let _ = socket.set_nodelay(true);
-                let service = service.clone();
+                let (service, played) = (service.clone(), Arc::clone(&played));
+                let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                    let page = played.next_page(request.uri().query().unwrap_or_default());
+                    let service = service.clone();
+                    async move {
+                        match page {
+                            Some(page) => Ok(hyper::Response::new(s3s::Body::from(page))),
+                            None => hyper::service::Service::call(&service, request).await,
+                        }
+                    }
+                });
                 tokio::spawn(async move {
                     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
                 });
@@ -245,8 +276,15 @@ impl S3 for Memory {
         if input.bucket != BUCKET {
             return Err(s3_error!(NoSuchBucket));
         }
-        if self.0.faults.lock().unwrap().refuse_gets {
-            return Err(s3_error!(AccessDenied));
+        {
+            let mut faults = self.0.faults.lock().unwrap();
+            if faults.refuse_gets {
+                return Err(s3_error!(AccessDenied));
+            }
+            if faults.unseen > 0 {
+                faults.unseen -= 1;
+                return Err(s3_error!(NoSuchKey));
+            }
         }
         let objects = self.0.objects.lock().unwrap();
         let stored = objects.get(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
@@ -270,6 +308,7 @@ impl S3 for Memory {
             let mut faults = self.0.faults.lock().unwrap();
             if let Some(content) = faults.faster.take() {
                 self.0.put(&key, &content);
+                faults.unseen = usize::from(faults.slow_to_show);
             }
             (faults.refuse_puts, faults.no_conditions, faults.ignore_conditions)
         };
@@ -289,8 +328,12 @@ impl S3 for Memory {
         {
             let mut faults = self.0.faults.lock().unwrap();
             faults.heads += 1;
-            if faults.refuse_head.as_deref() == Some(&input.key) {
+            let below = faults.refuse_heads_below.as_deref().is_some_and(|start| input.key.starts_with(start));
+            if below || faults.refuse_head.as_deref() == Some(&input.key) {
                 return Err(s3_error!(AccessDenied));
+            }
+            if faults.blind {
+                return Err(s3_error!(NoSuchKey));
             }
         }
         if input.bucket != BUCKET {

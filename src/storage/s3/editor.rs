@@ -1,0 +1,182 @@
+//! List answers on their way in: checked, and edited where the library would stumble.
+
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use object_store::Result;
+use object_store::client::{
+    ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService, ReqwestConnector,
+};
+use object_store::path::Path;
+
+use super::course::COURSE;
+use super::page::{self, PageError};
+use super::xml::{inner, unescape};
+
+/// Makes HTTP clients whose list answers are edited.
+#[derive(Debug)]
+pub(super) struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Editor { client }))
+    }
+}
+
+#[derive(Debug)]
+struct Editor {
+    client: HttpClient,
+}
+
+#[async_trait]
+impl HttpService for Editor {
+    async fn call(&self, request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
+        let Some(Asked { token, one_level }) = asked(&request) else { return self.client.execute(request).await };
+        let answer = self.client.execute(request).await?;
+        if !answer.status().is_success() {
+            return Ok(answer);
+        }
+        let (mut head, body) = answer.into_parts();
+        // A body that was cut off is asked for again, as any broken connection is.
+        let body = body.bytes().await.map_err(|e| HttpError::new(HttpErrorKind::Interrupted, e))?;
+        let Ok(text) = std::str::from_utf8(&body) else { return Err(none(PageError::Other("no UTF-8".to_owned()))) };
+        page::check(text, token.as_deref()).map_err(none)?;
+        let Edited { text: edited, odd, greatest } = edit(text, one_level);
+        let gone_on = COURSE.try_with(|course| {
+            let mut course = course.lock().unwrap_or_else(PoisonError::into_inner);
+            // One level is asked for to see folders; its odd keys are told by the listing of all, outside of which there
+            // is no place for them.
+            course.odd.extend(odd.into_iter().filter(|_| !one_level));
+            course.go_on(greatest)
+        });
+        gone_on.unwrap_or(Ok(())).map_err(none)?;
+        head.headers.remove("content-length");
+        let body = edited.map_or_else(|| HttpResponseBody::from(body), HttpResponseBody::from);
+        Ok(HttpResponse::from_parts(head, body))
+    }
+}
+
+/// An answer that is no page is not asked for again: it would hardly be another one.
+fn none(error: PageError) -> HttpError {
+    HttpError::new(HttpErrorKind::Decode, error)
+}
+
+/// What a list request asks for.
+struct Asked {
+    /// Behind what.
+    token: Option<String>,
+    /// One level only.
+    one_level: bool,
+}
+
+/// Returns what `request` asks for, if it asks for a list.
+fn asked(request: &HttpRequest) -> Option<Asked> {
+    let (mut is_list, mut asked) = (false, Asked { token: None, one_level: false });
+    for (name, value) in url::form_urlencoded::parse(request.uri().query()?.as_bytes()) {
+        match &*name {
+            "list-type" => is_list = true,
+            "continuation-token" => asked.token = Some(value.into_owned()),
+            "delimiter" => asked.one_level = true,
+            _ => {}
+        }
+    }
+    is_list.then_some(asked)
+}
+
+/// A list answer as it is passed on.
+#[derive(Debug, PartialEq, Eq)]
+struct Edited {
+    /// The new text, unless nothing had to be left out.
+    text: Option<String>,
+    /// The keys that no path can hold.
+    odd: Vec<String>,
+    /// The greatest key or folder, of those that were left out too.
+    greatest: Option<String>,
+}
+
+/// Leaves out of a list answer what is no object, and of one level, which is asked for to see its folders, the objects
+/// too: there may be millions.
+fn edit(text: &str, one_level: bool) -> Edited {
+    let (mut edited, mut odd, mut greatest) = (None::<String>, Vec::new(), None::<String>);
+    let (mut copied, mut from) = (0, 0);
+    let addressable = |key: &str| Path::parse(key).is_ok_and(|path| path.as_ref() == key);
+    while let Some((start, end)) = find_element(text, from) {
+        from = end;
+        let element = &text[start..end];
+        let key = inner(element, "Key").map(unescape);
+        let folder = inner(element, "Prefix").map(unescape);
+        if key.as_deref().or(folder.as_deref()) > greatest.as_deref() {
+            greatest = key.clone().or_else(|| folder.clone());
+        }
+        match (key, folder) {
+            (Some(key), _) if !addressable(&key) => {
+                if !(key.ends_with('/') && inner(element, "Size") == Some("0")) {
+                    odd.push(key);
+                }
+            }
+            (Some(_), _) if one_level => {}
+            (None, Some(folder)) if !addressable(folder.strip_suffix('/').unwrap_or(&folder)) || folder == "/" => {}
+            _ => continue,
+        }
+        edited.get_or_insert_with(String::new).push_str(&text[copied..start]);
+        copied = end;
+    }
+    if let Some(edited) = &mut edited {
+        edited.push_str(&text[copied..]);
+    }
+    Edited { text: edited, odd, greatest }
+}
+
+/// Finds the next object or folder of a list answer.
+fn find_element(text: &str, from: usize) -> Option<(usize, usize)> {
+    let starts = memchr::memmem::find_iter(&text.as_bytes()[from..], "<Co").map(|at| from + at);
+    for start in starts {
+        for (open, close) in [("<Contents>", "</Contents>"), ("<CommonPrefixes>", "</CommonPrefixes>")] {
+            if text[start..].starts_with(open) {
+                return Some((start, start + text[start..].find(close)? + close.len()));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(keys: &[(&str, u32)]) -> String {
+        let contents: String =
+            keys.iter().map(|(k, size)| format!("<Contents><Key>{k}</Key><Size>{size}</Size></Contents>")).collect();
+        format!("<ListBucketResult><Name>b</Name>{contents}<IsTruncated>false</IsTruncated></ListBucketResult>")
+    }
+
+    #[test]
+    fn markers_are_left_out_and_odd_keys_are_set_aside() {
+        let text =
+            page(&[("a", 1), ("dir/", 0), ("full/", 3), ("x//y", 1), ("x&#xA;y", 1), ("z&amp;", 1), ("/lead", 1)]);
+        let edited = edit(&text, false);
+        assert_eq!(edited.text.unwrap(), page(&[("a", 1), ("z&amp;", 1)]));
+        assert_eq!(edited.odd, ["full/", "x//y", "x\ny", "/lead"]);
+        assert_eq!(edited.greatest.unwrap(), "z&");
+    }
+
+    #[test]
+    fn an_ordinary_page_is_not_touched() {
+        let as_it_is =
+            |greatest: Option<&str>, text| Edited { text, odd: vec![], greatest: greatest.map(str::to_owned) };
+        let text = page(&[("a", 1), ("b/c#1", 0), ("%2F", 0), ("é", 0)]);
+        assert_eq!(edit(&text, false), as_it_is(Some("é"), None));
+        assert_eq!(edit(&page(&[]), false), as_it_is(None, None));
+        assert_eq!(edit(&page(&[("a", 1), ("b", 0)]), true), as_it_is(Some("b"), Some(page(&[]))));
+    }
+
+    #[test]
+    fn folders_that_no_path_can_hold_are_left_out() {
+        let folder = |name: &str| format!("<CommonPrefixes><Prefix>{name}/</Prefix></CommonPrefixes>");
+        let text = [folder("a"), folder(""), folder("b&#10;"), folder("é")].concat();
+        let edited = edit(&text, true);
+        assert_eq!((edited.text, edited.odd), (Some([folder("a"), folder("é")].concat()), Vec::new()));
+    }
+}

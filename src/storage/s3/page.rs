@@ -1,0 +1,107 @@
+//! Whether an answer is a page of a listing, and how it says that the listing goes on.
+
+use thiserror::Error;
+
+use super::xml::{root, text_of, unescape};
+
+/// What every page is.
+const PAGE: &str = "ListBucketResult";
+
+/// Why an answer cannot be taken for a page.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum PageError {
+    /// It is something else, described here.
+    #[error("instead of a list of objects the server sent {0}; check the endpoint (AWS_ENDPOINT_URL)")]
+    Other(String),
+    /// It goes on, nobody knows where.
+    #[error("the server says that there are more objects, but not how to ask for them (no NextContinuationToken)")]
+    NoToken,
+    /// It does not say whether it goes on.
+    #[error("the server does not say whether there are more objects (neither IsTruncated nor KeyCount)")]
+    NoEnd,
+    /// It goes on where it began.
+    #[error("the listing goes round in a circle: the server says again and again that it goes on at the same place")]
+    SamePlace,
+    /// It is one of many that bring nothing.
+    #[error("the listing goes round in a circle: more than {0} answers in a row had no new key")]
+    Barren(usize),
+}
+
+/// Checks that `text`, the answer to a request for what comes behind `token`, is a page that says how it goes on.
+///
+/// # Errors
+/// When it is none: nothing of it may be believed then.
+pub(super) fn check(text: &str, token: Option<&str>) -> Result<(), PageError> {
+    match root(text) {
+        Some(PAGE) => {}
+        Some(other) => {
+            let code = text_of(text, "Code").map(|code| format!(" ({code})")).unwrap_or_default();
+            return Err(PageError::Other(format!("<{}>{code}", shortened(other))));
+        }
+        None if text.trim().is_empty() => return Err(PageError::Other("nothing".to_owned())),
+        None => return Err(PageError::Other("no XML".to_owned())),
+    }
+    let next = text_of(text, "NextContinuationToken").filter(|token| !token.is_empty()).map(unescape);
+    let truncated = text_of(text, "IsTruncated").map(|word| !matches!(word, "false" | "False" | "FALSE" | "0"));
+    match (next, truncated) {
+        (Some(next), _) if token.is_some_and(|token| token.trim() == next.trim()) => Err(PageError::SamePlace),
+        (Some(_), _) | (None, Some(false)) => Ok(()),
+        (None, Some(true)) => Err(PageError::NoToken),
+        // Version 2 of the listing, which was asked for, counts its keys; there are servers that leave out the rest.
+        (None, None) if text_of(text, "KeyCount").is_some() => Ok(()),
+        (None, None) => Err(PageError::NoEnd),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_what_it_is_and_how_it_goes_on() {
+        let other = |what: &str| Err(PageError::Other(what.to_owned()));
+        let (good, no_token) = (Ok(()), Err(PageError::NoToken));
+        let declaration = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+        let open = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
+        for (text, want) in [
+            (format!("\u{feff}{declaration}{open}<IsTruncated>false</IsTruncated></ListBucketResult>"), good.clone()),
+            ("<ListBucketResult><IsTruncated> false </IsTruncated></ListBucketResult>".into(), good.clone()),
+            ("<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>".into(), good.clone()),
+            (
+                format!("{open}<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"),
+                good.clone(),
+            ),
+            (format!("{open}<NextContinuationToken>t</NextContinuationToken>"), good),
+            (format!("{open}<IsTruncated>true</IsTruncated>"), no_token.clone()),
+            (format!("{open}<IsTruncated>true</IsTruncated><NextContinuationToken/>"), no_token.clone()),
+            (
+                format!("{open}<IsTruncated>1</IsTruncated><NextContinuationToken> </NextContinuationToken>"),
+                no_token.clone(),
+            ),
+            (format!("{open}<IsTruncated x='y'>true</IsTruncated><KeyCount>1</KeyCount>"), no_token),
+            ("<ListBucketResult/>".into(), Err(PageError::NoEnd)),
+            ("<ListBucketResult><Name>b</Name><Marker/></ListBucketResult>".into(), Err(PageError::NoEnd)),
+            ("<html><body>Login</body></html>".into(), other("<html>")),
+            ("<!DOCTYPE html><html>".into(), other("<!DOCTYPE>")),
+            (format!("{declaration}<Error><Code>SlowDown</Code></Error>"), other("<Error> (SlowDown)")),
+            ("<ListBucketResults><IsTruncated>false</IsTruncated>".into(), other("<ListBucketResults>")),
+            (String::new(), other("nothing")),
+            (" \n".into(), other("nothing")),
+            ("{}".into(), other("no XML")),
+        ] {
+            assert_eq!(check(&text, None), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_goes_on_where_it_began_is_none() {
+        let page = "<ListBucketResult><NextContinuationToken>a&amp;b</NextContinuationToken></ListBucketResult>";
+        assert_eq!(check(page, Some("a&b")), Err(PageError::SamePlace));
+        assert_eq!(check(page, Some("a&amp;b")), Ok(()));
+        assert_eq!(check(page, None), Ok(()));
+    }
+}

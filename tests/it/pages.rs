@@ -1,0 +1,168 @@
+//! Answers of an S3 server that are no page of a listing, or the wrong one.
+
+use std::time::{Duration, Instant};
+
+use storm_index::index::{Access, Index, NewUser};
+use storm_index::reconcile::{Mode, Reconciler, Report, Request, Silent};
+use storm_index::storage::Doubt;
+
+use crate::listing::all;
+use crate::support::backend::{Backend, Kind};
+use crate::support::database::TestDatabase;
+use crate::support::playground::block_on;
+use crate::support::s3::S3Server;
+
+fn server(backend: &Backend) -> &S3Server {
+    let Backend::S3(server) = backend else { unreachable!() };
+    server
+}
+
+fn key(n: usize) -> String {
+    format!("1/k{n:02}")
+}
+
+/// A page of an object for each of these keys, and how it says that it ends.
+fn page_of(keys: &[String], end: &str) -> String {
+    let contents = keys.iter().map(|key| {
+        format!(
+            "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;{key}&quot;</ETag>\
+             <Size>1</Size></Contents>"
+        )
+    });
+    let contents: String = contents.collect();
+    format!("<ListBucketResult><Name>bucket</Name>{end}{contents}</ListBucketResult>")
+}
+
+fn more(token: &str) -> String {
+    format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>")
+}
+
+const LAST: &str = "<IsTruncated>false</IsTruncated>";
+
+/// Ten keys a page.
+fn tens(which: usize) -> Vec<String> {
+    (which * 10..(which + 1) * 10).map(key).collect()
+}
+
+/// These pages, one after the other, to the end.
+fn sequence(pages: &[Vec<String>]) -> Vec<String> {
+    let end = |at: usize| if at + 1 < pages.len() { more(&format!("t{at}")) } else { LAST.to_owned() };
+    pages.iter().enumerate().map(|(at, keys)| page_of(keys, &end(at))).collect()
+}
+
+/// Where a world is; they end outside of it.
+type Places = (Backend, TestDatabase);
+
+fn places() -> Places {
+    (Backend::new(Kind::FakeS3), TestDatabase::fresh())
+}
+
+/// A bucket that says what it is told to say, and an index with sixty records of one user.
+struct World<'p> {
+    backend: &'p Backend,
+    index: Index,
+}
+
+impl<'p> World<'p> {
+    async fn new((backend, database): &'p Places) -> Self {
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.unwrap();
+        let world = Self { backend, index };
+        world.answer(sequence(&(0..6).map(tens).collect::<Vec<_>>()));
+        assert_eq!(world.run(Mode::Sync).await.tally.created, 60);
+        world
+    }
+
+    fn answer(&self, pages: impl IntoIterator<Item = String>) {
+        server(self.backend).faults().pages = pages.into_iter().collect();
+    }
+
+    async fn run(&self, mode: Mode) -> Report {
+        let request = Request { force: true, max_delete: Some("100%".parse().unwrap()), ..Request::new(mode) };
+        Reconciler::new(&self.backend.storage(), &self.index).run(&request, &mut Silent).await.unwrap()
+    }
+}
+
+/// Nothing that is no page, and no page that does not say how it goes on, is taken for the end of a listing.
+#[test]
+fn law_06_what_is_no_page_is_no_end() {
+    let places = places();
+    block_on(async {
+        let world = World::new(&places).await;
+        let no_token = |n| page_of(&tens(n), "<IsTruncated>true</IsTruncated>");
+        for (answer, word) in [
+            ("<html><body>Please log in</body></html>".to_owned(), "<html>"),
+            ("<?xml version=\"1.0\"?><Error><Code>InternalError</Code></Error>".to_owned(), "InternalError"),
+            (String::new(), "nothing"),
+            ("{}".to_owned(), "no XML"),
+            ("<Other/>".to_owned(), "<Other>"),
+            (page_of(&tens(5), ""), "IsTruncated"),
+            (no_token(5), "NextContinuationToken"),
+        ] {
+            // As the only answer, and as that behind a good one.
+            for first in [None, Some(page_of(&tens(0), &more("t")))] {
+                let listed = if first.is_some() { 10 } else { 0 };
+                world.answer(first.into_iter().chain([answer.clone()]));
+                let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+                assert_eq!(objects.len(), listed, "{answer}");
+                assert!(matches!(&doubt, Some(Doubt::BrokenOff { .. })), "{answer}: {doubt:?}");
+                assert!(doubt.unwrap().to_string().contains(word), "{answer}");
+            }
+            let begun = Instant::now();
+            world.answer([page_of(&tens(0), &more("t")), answer.clone()]);
+            server(world.backend).faults().blind = true;
+            let report = world.run(Mode::Full).await;
+            assert_eq!((report.tally.orphaned, report.tally.deleted), (0, 0), "{answer}");
+            assert_eq!((report.incomplete_users, report.problems.len()), (vec![1], 1), "{answer}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "it is not asked for again and again");
+            // One level, as it is asked for to adopt folders.
+            world.answer([answer.clone()]);
+            let trouble = world.backend.storage().reader().top_folders().await.unwrap_err();
+            assert!(trouble.message.contains(word), "{answer}: {}", trouble.message);
+        }
+        // What is odd about a page but no doubt.
+        let bom = format!("\u{feff}<?xml version=\"1.0\"?>\n{}", page_of(&tens(0), LAST));
+        for answer in [bom, page_of(&tens(0), "<KeyCount>10</KeyCount>")] {
+            world.answer([answer.clone()]);
+            let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+            assert_eq!((objects.len(), doubt), (10, None), "{answer}");
+        }
+    });
+}
+
+/// A listing that stands still ends in doubt, whatever its pages have instead of objects; so does one level of it.
+#[test]
+fn law_06_a_listing_that_never_ends_is_broken_off() {
+    let object = |key: &str, size: u32| {
+        format!(
+            "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>{size}</Size></Contents>"
+        )
+    };
+    let places = places();
+    block_on(async {
+        let world = World::new(&places).await;
+        let page =
+            |token: &str, contents: &str| format!("<ListBucketResult>{}{contents}</ListBucketResult>", more(token));
+        let circle = async |pages: Vec<String>, word: &str| {
+            world.answer(pages);
+            let told = tokio::time::timeout(Duration::from_secs(60), all(&world.backend.storage(), None)).await;
+            let (objects, _, doubt) = told.expect("it ends");
+            assert!(objects.len() <= 1 && doubt.unwrap().to_string().contains(word));
+        };
+        // The same place again and again.
+        for contents in [String::new(), object("1/dir/", 0), object("1/a//b", 1), object("1/a", 1)] {
+            circle(vec![page("t", &contents)], "at the same place").await;
+            world.answer([page("t", &contents)]);
+            let reader = world.backend.storage().reader();
+            let told = tokio::time::timeout(Duration::from_secs(60), reader.top_folders()).await;
+            assert!(told.expect("it ends").unwrap_err().message.contains("circle"), "{contents}");
+        }
+        // Always another place that brings nothing.
+        circle((0..5_010).map(|n| page(&n.to_string(), &object("1/dir/", 0))).collect(), "in a row").await;
+        // Pages without anything are no such thing.
+        let empty = (0..100).map(|n| page_of(&[], &more(&format!("e{n}"))));
+        world.answer(empty.chain(sequence(&[tens(0)])));
+        let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+        assert_eq!((objects.len(), doubt), (10, None));
+    });
+}
