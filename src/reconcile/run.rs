@@ -113,9 +113,9 @@ impl Run<'_> {
         for entry in &batch.bad {
             self.bad_entry(entry);
         }
-        for (from, to) in &batch.late {
-            self.spans.add(from, to);
-            self.scopes.distrust_span(from, to);
+        for span in &batch.late {
+            self.spans.add(span);
+            self.scopes.distrust_span(span);
         }
         let last = batch.objects.last().map(|o| o.key.clone());
         for object in batch.objects {
@@ -175,7 +175,8 @@ impl Run<'_> {
                             self.sink.unsettle(&[user.id]).await?;
                         }
                         self.report.tally.users_adopted += 1;
-                        let complete = !self.doubts.failed_within(&user.prefix.scope());
+                        let failed = self.doubts.failed_within(&user.prefix.scope());
+                        let complete = !failed && !self.spans.cover(&object.key);
                         self.scopes.adopt(user, complete);
                     }
                     None => {

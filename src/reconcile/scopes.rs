@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::guard::{Share, UserDeletions};
 use crate::index::{IndexError, User};
 use crate::model::{Hides, Timestamp, UserId};
+use crate::storage::Span;
 
 /// One user's part of the storage, and what the run learns of it.
 #[derive(Debug)]
@@ -230,12 +231,12 @@ impl Scopes {
         self.scopes.iter_mut().skip(self.at).for_each(|s| s.complete = false);
     }
 
-    /// Notes that the listing went back from `to` to `from`.
-    pub(super) fn distrust_span(&mut self, from: &str, to: &str) {
+    /// Notes that what lies in `span` may not have been listed.
+    pub(super) fn distrust_span(&mut self, span: &Span) {
         for scope in &mut self.scopes {
             // It begins within the scope, or before it and ends in or behind it.
-            scope.complete &=
-                !(from.starts_with(&scope.start) || (from < scope.start.as_str() && to >= scope.start.as_str()));
+            let reaches = span.to.as_ref().is_none_or(|to| *to >= scope.start);
+            scope.complete &= !(span.from.starts_with(&scope.start) || (span.from < scope.start && reaches));
         }
     }
 }

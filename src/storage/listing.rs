@@ -2,7 +2,8 @@
 //!
 //! A failed listing looks like a short one, so "no more items" is never taken for the end by itself: one that broke off is
 //! taken up again once behind its last key, and an error that stays is remembered. A key that comes late is left out, and
-//! the span that it went back over is told, because a merge would have lied there.
+//! the span that it went back over is told, because a merge would have lied there; so is what lies between it and the next
+//! new key, because a page that comes again may have come in the place of another.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -32,9 +33,17 @@ pub struct Batch {
     pub objects: Vec<ObjectFacts>,
     /// The entries that are no objects. They stand before anything that they could hide.
     pub bad: Vec<BadEntry>,
-    /// Where the listing went back: from the key that came late to the greatest one before it. The late object itself is
-    /// left out, and nothing between the two was surely seen in its place.
-    pub late: Vec<(String, String)>,
+    /// Where the listing went back. The late objects themselves are left out.
+    pub late: Vec<Span>,
+}
+
+/// Keys of which none was surely seen in its place, or missed there: both ends included, or open to the end of all keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The first one.
+    pub from: String,
+    /// The last one, if there is one.
+    pub to: Option<String>,
 }
 
 impl Batch {
@@ -69,13 +78,15 @@ impl fmt::Display for Doubt {
             Self::BrokenOff { trouble, last: Some(last) } => {
                 write!(f, "the listing broke off after {last:?}: {}", trouble.message)
             }
-            Self::OutOfOrder { last, next } if last == next => {
-                write!(f, "the storage listed {next:?} twice; what lies there is not deleted on such a listing")
-            }
+            Self::OutOfOrder { last, next } if last == next => write!(
+                f,
+                "the storage listed {next:?} twice; what lies between it and the next new key is not deleted on such a \
+                 listing"
+            ),
             Self::OutOfOrder { last, next } => write!(
                 f,
-                "the storage does not list in byte order ({next:?} came after {last:?}); nothing between such keys is deleted, \
-                 and what came late is left out"
+                "the storage does not list in byte order ({next:?} came after {last:?}); nothing between such keys and the \
+                 next new one is deleted, and what came late is left out"
             ),
         }
     }
@@ -105,7 +116,7 @@ pub struct Listing {
     resumed: Option<String>,
     /// The greatest key so far.
     last: Option<String>,
-    /// How many keys in a row came late.
+    /// How many keys in a row came late; the next new one ends what they could hide.
     late: usize,
     disorder: Option<Doubt>,
     /// The odd keys of the page at hand, and whether an object has come since.
@@ -139,6 +150,9 @@ impl Listing {
                 return Step::Incomplete(doubt.clone());
             }
             let Some(items) = self.items.next().await else {
+                if let Some(from) = self.last.clone().filter(|_| std::mem::take(&mut self.late) > 0) {
+                    return Step::Batch(Batch { late: vec![Span { from, to: None }], ..Batch::default() });
+                }
                 return self.disorder.clone().map_or(Step::Complete, Step::Incomplete);
             };
             let batch = self.sift(items);
@@ -155,15 +169,18 @@ impl Listing {
                 Ok(meta) => {
                     let key = String::from(meta.location);
                     let last = batch.objects.last().map(|o| o.key.as_str()).max(self.last.as_deref());
-                    if let Some(last) = last.filter(|last| key.as_str() <= *last) {
-                        let last = last.to_owned();
+                    if let Some(last) = last.filter(|last| key.as_str() <= *last).map(str::to_owned) {
                         self.note_late(key, last, &mut batch);
                         if self.broken_off.is_some() {
                             break;
                         }
                         continue;
                     }
-                    (self.late, self.odd_passed) = (0, true);
+                    if std::mem::take(&mut self.late) > 0 {
+                        let from = last.map_or_else(String::new, str::to_owned);
+                        batch.late.push(Span { from, to: Some(key.clone()) });
+                    }
+                    self.odd_passed = true;
                     if is_reserved(&key) || self.hidden.contains(&key) {
                         self.last = Some(key);
                         continue;
@@ -204,7 +221,7 @@ impl Listing {
             let trouble = Trouble { code: "listing_out_of_order", message };
             self.broken_off = Some(Doubt::BrokenOff { trouble, last: Some(last.clone()) });
         }
-        batch.late.push((key, last));
+        batch.late.push(Span { from: key, to: Some(last) });
     }
 
     /// Tells whether an entry was not told before the listing was started once more.

@@ -12,7 +12,7 @@ mod trouble;
 
 pub use content_type::content_type_of;
 pub use identity::{MARKER, Marker, MarkerError, MarkerState, marker_document};
-pub use listing::{Batch, Doubt, Listing, Step};
+pub use listing::{Batch, Doubt, Listing, Span, Step};
 pub use local::LocalDisk;
 pub use open::{OpenError, Storage, open};
 pub use reader::{Glance, StorageReader};

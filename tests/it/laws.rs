@@ -81,10 +81,12 @@ fn law_06_a_distorted_listing_cleans_only_what_it_cannot_hide() {
         (Fault::FailAfter(3), 1, vec![1, 2, 3], Status::Successful),
         (Fault::FailAfter(5), 2, vec![2, 3], Status::Successful),
         (Fault::FailAfter(8), 3, vec![3], Status::Successful),
-        // Where the listing went back, and nowhere else, nothing is believed.
-        (Fault::Swap(1), 3, vec![1], Status::Successful),
+        // Where the listing went back, and nowhere else, nothing is believed before it comes to a new key.
+        (Fault::Swap(0), 2, vec![1], Status::Successful),
+        (Fault::Swap(1), 2, vec![1, 2], Status::Successful),
         (Fault::Swap(2), 2, vec![1, 2], Status::Successful),
         (Fault::Swap(7), 3, vec![3], Status::Successful),
+        (Fault::Repeat(5), 2, vec![2, 3], Status::Successful),
         (Fault::Repeat(8), 3, vec![3], Status::Successful),
         (Fault::Circle(2), 1, vec![1, 2, 3], Status::Successful),
     ] {

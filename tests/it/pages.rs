@@ -1,5 +1,6 @@
 //! Answers of an S3 server that are no page of a listing, or the wrong one.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use storm_index::index::{Access, Index, NewUser};
@@ -128,6 +129,51 @@ fn law_06_what_is_no_page_is_no_end() {
             assert_eq!((objects.len(), doubt), (10, None), "{answer}");
         }
     });
+}
+
+/// A page that comes again may have come in the place of any other: what lies between it and the next new key is kept, also
+/// when the look before the delete is as blind as the listing.
+#[test]
+fn law_06_a_page_that_comes_again_hides_all_up_to_the_next_new_key() {
+    let all_of = |pages: &[usize]| pages.iter().map(|page| tens(*page)).collect::<Vec<_>>();
+    let cases = [
+        // In the place of the second page, of the last one, of all further ones, and of none.
+        (all_of(&[0, 0, 2, 3, 4, 5]), 1..20),
+        (all_of(&[0, 1, 2, 3, 4, 4]), 40..60),
+        (all_of(&[0, 1, 2, 0]), 0..60),
+        (all_of(&[0, 0, 1, 2, 3, 4, 5]), 0..9),
+        // One late key in the place of a page, and pages in the wrong order.
+        (vec![tens(0), tens(1), vec![key(19)], tens(3), tens(4), tens(5)], 19..30),
+        (all_of(&[0, 2, 1, 3, 4, 5]), 10..30),
+        (all_of(&[5, 0, 1, 2, 3, 4]), 0..60),
+        // What it could not hide goes.
+        (all_of(&[0, 2, 2, 4, 5]), 20..40),
+    ];
+    for (pages, spared) in cases {
+        let places = places();
+        block_on(async {
+            let world = World::new(&places).await;
+            server(world.backend).faults().blind = true;
+            let listed: BTreeSet<String> = pages.iter().flatten().cloned().collect();
+            let gone = (0..60).filter(|n| !listed.contains(&key(*n)) && !spared.contains(n)).count() as u64;
+            let answers = sequence(&pages);
+            world.answer(answers.clone());
+            let dry = Request { dry_run: true, ..Request::new(Mode::Full) };
+            let dry =
+                Reconciler::new(&world.backend.storage(), &world.index).run(&dry, &mut Silent).await.unwrap().tally;
+            world.answer(answers);
+            let report = world.run(Mode::Full).await;
+            assert_eq!(
+                (report.tally.orphaned, report.tally.deleted, report.tally.skipped),
+                (gone, gone, 0),
+                "{pages:?}"
+            );
+            assert_eq!((dry.orphaned, dry.deleted), (gone, gone), "{pages:?}");
+            assert_eq!((report.incomplete_users, report.problems.len()), (vec![1], 1), "{pages:?}");
+            let left = world.index.count_records(None).await.unwrap();
+            assert_eq!(left, 60 - gone, "{pages:?}");
+        });
+    }
 }
 
 /// A listing that stands still ends in doubt, whatever its pages have instead of objects; so does one level of it.
