@@ -488,6 +488,42 @@ fn law_07_the_marker_that_is_there_is_taken() {
     }
 }
 
+/// What a link in the place of the marker leads to is somebody's file.
+#[test]
+fn law_07_a_marker_is_neither_read_nor_written_through_a_link() {
+    let id = Uuid::now_v7();
+    let document = marker_document(id, Timestamp::from_micros(0));
+    for (link, target, at) in [
+        (".storm-index", "1", "1/identity.json"),
+        (".storm-index", "nowhere", "1/identity.json"),
+        (MARKER, "../1/identity.json", "1/identity.json"),
+        (MARKER, "data/identity.json", ".storm-index/data/identity.json"),
+        (MARKER, "nowhere", "1/identity.json"),
+    ] {
+        for content in ["{\"mine\": true}", &document] {
+            let playground = Playground::with_user();
+            playground.write(at, content);
+            let place = playground.path("files").join(link);
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(target, &place).unwrap();
+            let told = |ran: Ran| {
+                assert!(ran.err.contains("is a link") && ran.err.contains("replace the link"), "{link} {ran:?}");
+            };
+            told(playground.rebuild(&["--mode", "sync"]).ends(4));
+            told(playground.run(&["storage", "bind", "--force"]).ends(4));
+            assert_eq!(std::fs::read_to_string(playground.path("files").join(at)).unwrap(), content, "{link}");
+            assert_eq!((bound(&playground), playground.paths().len()), (None, 0));
+            assert!(
+                !playground.path("files/nowhere").exists() && !playground.path("files/.storm-index/nowhere").exists()
+            );
+            // As the message says.
+            std::fs::remove_file(&place).unwrap();
+            playground.rebuild(&["--mode", "sync"]).ends(0);
+            assert_eq!(bound(&playground), marker_id(&playground));
+        }
+    }
+}
+
 #[test]
 fn law_07_status_tells_and_bind_mends() {
     let playground = Playground::with_user();

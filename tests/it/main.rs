@@ -24,6 +24,7 @@ mod layers;
 mod lease;
 mod limits;
 mod listing;
+mod mounts;
 mod moves;
 mod pages;
 mod people;

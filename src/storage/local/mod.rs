@@ -8,11 +8,11 @@ mod directory;
 mod facts;
 mod level;
 mod links;
+mod root;
 mod walk;
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -30,8 +30,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::directory::{Kind, is_upload_name};
 use self::level::Level;
+use self::root::Root;
 use self::walk::Announced;
-use crate::model::BadEntry;
+use crate::model::{BadEntry, is_reserved};
 
 /// One thing that a listing says.
 type Item = Result<ObjectMeta>;
@@ -42,9 +43,12 @@ const STORE: &str = "LocalDisk";
 ///
 /// An entry that cannot be an object (a name that is not UTF-8, a link out of the root, an unreadable directory) is an
 /// `Err` item whose source is a [`BadEntry`], after which the listing goes on. `.storm-index/` is not listed.
+///
+/// It remembers which directory it was opened on: while another one is in its place, as when a disk is mounted or
+/// unmounted, every answer that would depend on it is an error.
 #[derive(Debug, Clone)]
 pub struct LocalDisk {
-    root: PathBuf,
+    root: Root,
     inner: Arc<LocalFileSystem>,
 }
 
@@ -54,15 +58,15 @@ impl LocalDisk {
     /// # Errors
     /// When `root` is missing, unreadable or no directory.
     pub fn new(root: impl AsRef<std::path::Path>) -> Result<Self> {
-        let root = fs::canonicalize(root.as_ref()).map_err(|e| failed(root.as_ref(), e))?;
+        let root = Root::open(root.as_ref()).map_err(|e| failed(root.as_ref(), e))?;
         // What little is written is the marker, and an index that is bound to it has to find it after a power cut.
-        let inner = Arc::new(LocalFileSystem::new_with_prefix(&root)?.with_fsync(true));
+        let inner = Arc::new(LocalFileSystem::new_with_prefix(root.path())?.with_fsync(true));
         Ok(Self { root, inner })
     }
 
     /// Returns the directory.
     pub fn root(&self) -> &std::path::Path {
-        &self.root
+        self.root.path()
     }
 
     /// Returns the names of the directories at the top.
@@ -70,14 +74,16 @@ impl LocalDisk {
     /// # Errors
     /// When the root cannot be read.
     pub(super) async fn top_folders(&self) -> Result<Vec<String>> {
-        let root = self.root.clone();
+        let this = self.clone();
         blocking(move || {
-            let mut level = Level::read(&root, root.clone(), String::new()).map_err(|e| failed(&root, e))?;
+            let root = this.root();
+            let mut level = Level::read(root, root.to_owned(), String::new()).map_err(|e| failed(root, e))?;
+            this.check_root()?;
             if let Some(error) = level.failed.take() {
-                return Err(failed(&root, error));
+                return Err(failed(root, error));
             }
             let mut folders = Vec::new();
-            while let Some(page) = level.next_page().map_err(|e| failed(&root, e))? {
+            while let Some(page) = level.next_page().map_err(|e| failed(root, e))? {
                 let names = (0..page.len()).filter(|at| page.kind(*at) == Kind::Directory).map(|at| page.name(at));
                 folders.extend(names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned));
             }
@@ -88,24 +94,28 @@ impl LocalDisk {
 
     /// Finds the file at `location`, refusing what a listing would refuse.
     fn find(&self, location: &Path) -> Result<fs::Metadata> {
-        let path = self.root.join(location.as_ref());
+        if is_reserved(location.as_ref()) {
+            self.check_in_place(location)?;
+        }
+        let path = self.root().join(location.as_ref());
         let absent = |source| Error::NotFound { path: location.to_string(), source: Box::new(source) };
         let entry = match fs::symlink_metadata(&path) {
-            Err(e) if links::is_absent(&e, &path) => return self.absent_or_hidden(location, absent(e)),
+            Err(e) if links::is_absent(&e, &path) => return Err(self.absent_or_hidden(location, absent(e))),
             other => other.map_err(|e| failed(&path, e))?,
         };
         // What exists but is no object is no "not found": the caller might delete something on that word.
         let real = fs::canonicalize(&path).map_err(|e| failed(&path, std::io::Error::other(e.to_string())))?;
-        if !real.starts_with(&self.root) {
+        if !real.starts_with(self.root()) {
             return Err(failed(&path, std::io::Error::other("a link leads out of the storage")));
         }
         if entry.is_symlink() {
             // The same judgement as in a listing, or the look would miss what the listing has shown.
-            links::resolve(&self.root, &path, path.parent().unwrap_or(&self.root))
+            links::resolve(self.root(), &path, path.parent().unwrap_or(self.root()))
                 .map_err(|reason| failed(&path, std::io::Error::other(reason.to_string())))?;
         }
         let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(&path, e))? } else { entry };
         if metadata.is_dir() {
+            self.check_root()?;
             return Err(absent(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
         if !metadata.is_file() || location.filename().is_some_and(is_upload_name) {
@@ -114,35 +124,56 @@ impl LocalDisk {
         Ok(metadata)
     }
 
-    /// Nothing is at `location`; but when a link on the way there leads out of the root or to nothing, the place is
-    /// hidden rather than empty.
-    fn absent_or_hidden<T>(&self, location: &Path, absent: Error) -> Result<T> {
-        let mut path = self.root.clone();
+    /// Says of `location`, where nothing is, that it is `absent`, unless that cannot be known: when a link on the way there
+    /// leads out of the root or to nothing, the place is hidden rather than empty, and a root that went away says nothing
+    /// about its files.
+    fn absent_or_hidden(&self, location: &Path, absent: Error) -> Error {
+        // The root is looked at before and behind a second look at the place: a disk that comes back between the two looks
+        // would have to leave and come back once more.
+        if let Err(error) = self.check_root() {
+            return error;
+        }
+        let mut path = self.root().to_owned();
         for segment in location.as_ref().split('/') {
             path.push(segment);
             match fs::symlink_metadata(&path) {
                 Ok(m) if m.is_symlink() => {
-                    let inside = fs::canonicalize(&path).is_ok_and(|real| real.starts_with(&self.root));
+                    let inside = fs::canonicalize(&path).is_ok_and(|real| real.starts_with(self.root()));
                     if !inside {
-                        return Err(failed(&path, std::io::Error::other("a link on the way cannot be followed")));
+                        return failed(&path, std::io::Error::other("a link on the way cannot be followed"));
                     }
                 }
                 Ok(_) => {}
-                Err(e) if links::is_absent(&e, &path) => break,
-                Err(e) => return Err(failed(&path, std::io::Error::other(e.to_string()))),
+                Err(e) if links::is_absent(&e, &path) => return self.check_root().err().unwrap_or(absent),
+                Err(e) => return failed(&path, std::io::Error::other(e.to_string())),
             }
         }
-        // A root that went away (an unmounted disk) says nothing about its files.
-        if !self.root.is_dir() {
-            return Err(failed(&self.root, std::io::Error::other("the root of the storage is gone")));
+        failed(&path, std::io::Error::other("it appeared while it was looked for"))
+    }
+
+    fn check_root(&self) -> Result<()> {
+        self.root.check().map_err(|e| failed(self.root(), e))
+    }
+
+    /// Checks that nothing on the way to `location`, which belongs to storm-index, is a link: what it leads to belongs to
+    /// somebody else.
+    fn check_in_place(&self, location: &Path) -> Result<()> {
+        let mut path = self.root().to_owned();
+        for segment in location.as_ref().split('/') {
+            path.push(segment);
+            if fs::symlink_metadata(&path).is_ok_and(|entry| entry.is_symlink()) {
+                let why = "this is a link, and the marker is neither read nor written through links; \
+                           replace the link by a copy of what it leads to, or remove it";
+                return Err(failed(&path, std::io::Error::other(why)));
+            }
         }
-        Err(absent)
+        Ok(())
     }
 }
 
 impl fmt::Display for LocalDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{STORE}({})", self.root.display())
+        write!(f, "{STORE}({})", self.root().display())
     }
 }
 
@@ -209,7 +240,7 @@ impl ObjectStore for LocalDisk {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let key = prefix.map(|p| format!("{p}/")).filter(|p| p != "/").unwrap_or_default();
-        let (root, path) = (self.root.clone(), self.root.join(&key));
+        let (root, path) = (self.root().to_owned(), self.root().join(&key));
         blocking(move || {
             let mut read = Level::read(&root, path.clone(), key.clone()).map_err(|e| failed(&path, e))?;
             let mut level =
@@ -255,6 +286,8 @@ impl ObjectStore for LocalDisk {
     }
 
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let (this, at) = (self.clone(), location.clone());
+        blocking(move || this.check_root().and_then(|()| this.check_in_place(&at))).await?;
         self.inner.put_opts(location, payload, options).await
     }
 

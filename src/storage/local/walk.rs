@@ -1,6 +1,9 @@
 //! The walk: one thread reads directories in key order and hands runs of files to threads that ask for their facts;
 //! the runs come back in the order in which they were handed out. Nothing waits for the consumer but a full queue.
 //!
+//! What is gone by the time it is looked at is as if it had never been there, but only while the root is still the one that
+//! the storage was opened on.
+//!
 //! Memory: one page of a directory a level, and a fixed number of runs.
 
 use std::ops::Range;
@@ -15,6 +18,7 @@ use super::directory::{Directory, Kind};
 use super::facts::facts_of;
 use super::level::Level;
 use super::links::{LinkTarget, resolve};
+use super::root::Root;
 use super::{Item, bad, failed};
 use crate::model::{BadEntry, BadReason, Hides};
 
@@ -43,27 +47,27 @@ struct Job {
     done: oneshot::Sender<Vec<Item>>,
 }
 
-/// Starts walking the keys of the storage at `root` (canonical) that lie below `prefix`.
-pub(super) fn start(root: PathBuf, prefix: String) -> mpsc::Receiver<Announced> {
+/// Starts walking the keys of the storage at `root` that lie below `prefix`.
+pub(super) fn start(root: Root, prefix: String) -> mpsc::Receiver<Announced> {
     let (announce, announced) = mpsc::channel(AHEAD);
     let (give, take) = sync_channel::<Job>(AHEAD);
     let take = Arc::new(Mutex::new(take));
     let workers = thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     for _ in 0..workers {
-        let take = Arc::clone(&take);
-        thread::spawn(move || work(&take));
+        let (take, root) = (Arc::clone(&take), root.clone());
+        thread::spawn(move || work(&take, &root));
     }
     thread::spawn(move || {
         let mut walk = Walk { root, give, announce, run: Vec::new(), entries: 0 };
         // `None` is a consumer who has left: nobody is there to be told.
-        if walk.all(&prefix).and_then(|()| walk.flush()).is_some() {
+        if walk.all(&prefix).and_then(|()| walk.end()).is_some() {
             let _ = walk.announce.blocking_send(Announced::End);
         }
     });
     announced
 }
 
-fn work(take: &Mutex<Receiver<Job>>) {
+fn work(take: &Mutex<Receiver<Job>>, root: &Root) {
     loop {
         let job = match take.lock() {
             Ok(queue) => queue.recv(),
@@ -75,7 +79,7 @@ fn work(take: &Mutex<Receiver<Job>>) {
             match segment {
                 Segment::Bad(entry) => items.push(bad(entry)),
                 Segment::Failed(error) => items.push(Err(error)),
-                Segment::Files { directory, range } => look(&directory, range, &mut items),
+                Segment::Files { directory, range } => look(&directory, range, root, &mut items),
             }
         }
         // A consumer who has left does not want the run; the walk will notice by itself.
@@ -84,7 +88,7 @@ fn work(take: &Mutex<Receiver<Job>>) {
 }
 
 /// Asks the system for the facts of a run of files.
-fn look(directory: &Directory, range: Range<usize>, items: &mut Vec<Item>) {
+fn look(directory: &Directory, range: Range<usize>, root: &Root, items: &mut Vec<Item>) {
     let mut path = directory.path.clone();
     path.push("x");
     for at in range {
@@ -94,7 +98,9 @@ fn look(directory: &Directory, range: Range<usize>, items: &mut Vec<Item>) {
             Ok(metadata) if metadata.is_file() => items.push(facts_of(&metadata, &format!("{}{name}", directory.key))),
             // It is something else by now, or gone: objects come and go while a walk goes on.
             Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                items.extend(root.check().err().map(|e| Err(failed(root.path(), e))));
+            }
             Err(e) => items.push(bad(unreadable(&e, &format!("{}{name}", directory.key)))),
         }
     }
@@ -113,7 +119,7 @@ struct Frame {
 }
 
 struct Walk {
-    root: PathBuf,
+    root: Root,
     give: SyncSender<Job>,
     announce: mpsc::Sender<Announced>,
     run: Vec<Segment>,
@@ -123,14 +129,14 @@ struct Walk {
 impl Walk {
     /// Walks everything below `prefix`. `None` when the consumer has left.
     fn all(&mut self, prefix: &str) -> Option<()> {
-        match enter(&self.root, prefix) {
+        match enter(self.root.path(), prefix) {
             Ok(Some(path)) => {
                 let key = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
                 self.tree(path, key)
             }
             Ok(None) => Some(()),
             Err(Refused::Entry(entry)) => self.push(Segment::Bad(entry), 1),
-            Err(Refused::Root(error)) => self.push(Segment::Failed(failed(&self.root, error)), 1),
+            Err(Refused::Root(error)) => self.fail(error),
         }
     }
 
@@ -172,24 +178,43 @@ impl Walk {
 
     fn descend(&mut self, path: PathBuf, key: String, open: &mut Vec<Frame>) -> Option<()> {
         let at_root = key.is_empty();
-        match Level::read(&self.root, path, key.clone()) {
+        match Level::read(self.root.path(), path, key.clone()) {
             Ok(mut level) => {
+                // All that is below another one would be taken for all that there is.
+                if at_root && let Err(error) = self.root.check() {
+                    return self.fail(error);
+                }
                 match level.failed.take() {
                     // Half of the root is as good as none of it.
-                    Some(error) if at_root => return self.push(Segment::Failed(failed(&self.root, error)), 1),
+                    Some(error) if at_root => return self.fail(error),
                     Some(error) => self.push(Segment::Bad(unreadable(&error, &key)), 1)?,
                     None => {}
                 }
                 open.push(Frame { level, page: Arc::default(), at: 0 });
                 Some(())
             }
-            // Gone since its parent was read: as if it had never been there. The root is not allowed to go.
+            // Gone since its parent was read. The root is not allowed to go.
             Err(e) if !at_root && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Some(())
+                self.check_root()
             }
-            Err(e) if at_root => self.push(Segment::Failed(failed(&self.root, e)), 1),
+            Err(e) if at_root => self.fail(e),
             Err(e) => self.push(Segment::Bad(unreadable(&e, &key)), 1),
         }
+    }
+
+    /// Ends the walk: what it has found missing is missing only in the storage that it was to walk.
+    fn end(&mut self) -> Option<()> {
+        self.check_root()?;
+        self.flush()
+    }
+
+    fn check_root(&mut self) -> Option<()> {
+        self.root.check().map_or_else(|error| self.fail(error), Some)
+    }
+
+    /// Says that the listing as a whole has failed.
+    fn fail(&mut self, error: io::Error) -> Option<()> {
+        self.push(Segment::Failed(failed(self.root.path(), error)), 1)
     }
 
     fn push(&mut self, segment: Segment, entries: usize) -> Option<()> {
@@ -252,4 +277,39 @@ fn bad_entry(directory: &Directory, at: usize) -> BadEntry {
         _ => Hides::Tree(shown.clone()),
     };
     BadEntry { shown, reason, hides }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that comes back before the walk has ended has hidden what was looked for meanwhile.
+    #[test]
+    fn what_is_missing_below_another_root_has_not_vanished() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, away) = (dir.path().join("root"), dir.path().join("away"));
+        fs::create_dir_all(at.join("folder")).unwrap();
+        fs::write(at.join("file"), "").unwrap();
+        let root = Root::open(&at).unwrap();
+        let page = Level::read(&at, at.clone(), String::new()).unwrap().next_page().unwrap().unwrap();
+        assert_eq!(page.kind(0), Kind::File);
+        let steps = |vanish: bool| {
+            let (give, _take) = sync_channel(1);
+            let (announce, _announced) = mpsc::channel(1);
+            let mut walk = Walk { root: root.clone(), give, announce, run: Vec::new(), entries: 0 };
+            let mut items = Vec::new();
+            let name = if vanish { "other" } else { "folder" };
+            walk.descend(at.join(name), format!("{name}/"), &mut Vec::new()).unwrap();
+            look(&page, 0..1, &root, &mut items);
+            (walk.run.iter().any(|segment| matches!(segment, Segment::Failed(_))), items.pop())
+        };
+        assert!(matches!(steps(false), (false, Some(Ok(_)))));
+        fs::rename(&at, &away).unwrap();
+        fs::create_dir(&at).unwrap();
+        assert!(matches!(steps(false), (true, Some(Err(_)))));
+        fs::remove_dir(&at).unwrap();
+        fs::rename(&away, &at).unwrap();
+        fs::remove_file(at.join("file")).unwrap();
+        assert!(matches!(steps(true), (false, None)));
+    }
 }
