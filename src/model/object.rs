@@ -1,5 +1,6 @@
 //! What the storage says of an object, and of an entry that cannot be one.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -36,10 +37,20 @@ pub enum EtagMeaning {
     Place,
 }
 
-/// Returns `etag` without the quotes (and the weakness mark) that HTTP puts around it.
-pub fn unquoted(etag: &str) -> &str {
-    let etag = etag.strip_prefix("W/").unwrap_or(etag);
-    etag.strip_prefix('"').and_then(|e| e.strip_suffix('"')).unwrap_or(etag)
+/// Tells whether `etag` has the mark of a weak tag, which says that two contents are alike, not that they are the same.
+pub(super) fn is_weak(etag: &str) -> bool {
+    etag.starts_with("W/")
+}
+
+/// Returns `etag` without the quotes that HTTP puts around it. The mark of a weak tag stays.
+pub fn unquoted(etag: &str) -> Cow<'_, str> {
+    let (mark, quoted) = if is_weak(etag) { etag.split_at(2) } else { ("", etag) };
+    match quoted.strip_prefix('"').and_then(|e| e.strip_suffix('"')) {
+        Some(bare) if mark.is_empty() => Cow::Borrowed(bare),
+        Some("") => Cow::Borrowed(""),
+        Some(bare) => Cow::Owned(format!("{mark}{bare}")),
+        None => Cow::Borrowed(etag),
+    }
 }
 
 /// An entry of the storage that cannot be an object, or a place that cannot be read.
@@ -211,8 +222,11 @@ mod tests {
 
     #[test]
     fn quotes_are_no_part_of_a_tag() {
-        for (quoted, bare) in [("\"a-1\"", "a-1"), ("W/\"a\"", "a"), ("a", "a"), ("\"", "\""), ("", "")] {
+        for (quoted, bare) in
+            [("\"a-1\"", "a-1"), ("W/\"a\"", "W/a"), ("a", "a"), ("\"", "\""), ("", ""), ("\"\"", ""), ("W/\"\"", "")]
+        {
             assert_eq!(unquoted(quoted), bare);
+            assert_eq!(unquoted(&unquoted(quoted)), bare, "what is kept stays as it is");
         }
     }
 }

@@ -189,7 +189,8 @@ impl Listing {
                         key,
                         size: meta.size,
                         last_modified: Timestamp::from(meta.last_modified),
-                        etag: meta.e_tag.map(|tag| unquoted(&tag).to_owned()),
+                        // An empty one is none.
+                        etag: meta.e_tag.map(|tag| unquoted(&tag).into_owned()).filter(|tag| !tag.is_empty()),
                     });
                 }
                 Err(Ok(entry)) => {

@@ -212,3 +212,31 @@ fn law_06_a_listing_that_never_ends_is_broken_off() {
         assert_eq!((objects.len(), doubt), (10, None));
     });
 }
+
+/// A server that tells no entity tags says nothing of what a file is, and so does one that tells weak ones: a link stays
+/// with its file.
+#[test]
+fn law_11_no_tag_and_a_weak_one_make_no_move() {
+    for tag in ["\"\"", "", "W/\"a\"", "W/\"\""] {
+        let places = places();
+        block_on(async {
+            let page = |key: &str, time: &str| {
+                format!(
+                    "<ListBucketResult>{LAST}<Contents><Key>{key}</Key><LastModified>{time}</LastModified>\
+                     <ETag>{}</ETag><Size>4</Size></Contents></ListBucketResult>",
+                    tag.replace('"', "&quot;")
+                )
+            };
+            let world = World::new(&places).await;
+            world.answer([page("1/secret", "2026-01-01T00:00:00.000Z")]);
+            assert_eq!(world.run(Mode::Full).await.tally.created, 1);
+            for _ in 0..2 {
+                let again = world.run(Mode::Full).await.tally;
+                assert_eq!((again.stale, again.missing), (0, 0), "{tag}");
+            }
+            world.answer([page("1/invoice", "2026-01-02T00:00:00.000Z")]);
+            let tally = world.run(Mode::Sync).await.tally;
+            assert_eq!((tally.moved, tally.created, tally.orphaned), (0, 1, 1), "{tag}");
+        });
+    }
+}
