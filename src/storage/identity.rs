@@ -78,7 +78,10 @@ impl Marker {
             MarkerState::Found(id) => return Ok(id),
             MarkerState::Unknown(trouble) => return Err(MarkerError::Unreadable(trouble)),
             MarkerState::Absent => PutMode::Create,
-            MarkerState::Damaged => PutMode::Overwrite,
+            MarkerState::Damaged => {
+                tracing::warn!("what stands in the place of the marker {MARKER} names no storage and is replaced");
+                PutMode::Overwrite
+            }
         };
         let mut failed = self.put(&document, mode).await.err();
         let mut state = self.read().await;
@@ -91,6 +94,12 @@ impl Marker {
         match (state, failed) {
             (MarkerState::Found(id), _) => Ok(id),
             (MarkerState::Unknown(trouble), _) => Err(MarkerError::Unreadable(trouble)),
+            (_, Some(error)) if is_there_already(&error) => {
+                let message =
+                    "the storage says that there is one, but shows none; if another run has just made it, try again";
+                let trouble = Trouble { code: "storage_failed", message: message.to_owned() };
+                Err(MarkerError::Unwritable(told("written", trouble)))
+            }
             (_, Some(error)) => Err(MarkerError::Unwritable(told("written", trouble_of(&error)))),
             (_, None) => {
                 let message = "what was written is not there when it is read back".to_owned();
@@ -135,13 +144,36 @@ async fn content(store: &dyn ObjectStore) -> Result<Option<Vec<u8>>, Error> {
 
 /// Finds the id in the content of a marker. What else stands there is for people, and for versions to come.
 fn id_in(content: &[u8]) -> Option<Uuid> {
-    let document: serde_json::Value = serde_json::from_slice(content).ok()?;
+    let document: serde_json::Value = serde_json::from_str(&text_in(content)?).ok()?;
     let id = Uuid::try_parse(document.get("storage_id")?.as_str()?).ok()?;
     Some(id).filter(|id| !id.is_nil())
 }
 
+/// Reads the text of a marker, which its owner may have saved by whatever writes a byte order mark, as some shells and
+/// editors do.
+fn text_in(content: &[u8]) -> Option<String> {
+    let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let pairs = bytes.chunks_exact(2);
+        let whole = pairs.remainder().is_empty();
+        let units: Vec<u16> = pairs.map(|pair| unit([pair[0], pair[1]])).collect();
+        String::from_utf16(&units).ok().filter(|_| whole)
+    };
+    match content {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] | rest => String::from_utf8(rest.to_vec()).ok(),
+    }
+}
+
+/// Tells whether the storage understood a write and said no, so that another one would only be a way around its word.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+    matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) || is_there_already(error)
+}
+
+/// Tells whether a write was refused because there is an object already, whatever a look behind it says: an answer may be
+/// older than that.
+fn is_there_already(error: &Error) -> bool {
+    matches!(error, Error::AlreadyExists { .. } | Error::Precondition { .. })
 }
 
 fn told(what: &str, trouble: Trouble) -> Trouble {
@@ -174,6 +206,24 @@ mod tests {
             assert_eq!(id_in(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(id_in(&written.as_bytes()[..written.len() / 2]), None);
+    }
+
+    #[test]
+    fn an_id_is_found_behind_a_byte_order_mark() {
+        let id = Uuid::from_u128(7);
+        let written = marker_document(id, Timestamp::from_micros(0)).replace('\n', "\r\n");
+        let utf_8 = [&[0xef, 0xbb, 0xbf], written.as_bytes()].concat();
+        let little: Vec<u8> =
+            std::iter::once(0xfeff).chain(written.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = std::iter::once(0xfeff).chain(written.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+        for content in [&utf_8, &little, &big] {
+            assert_eq!(id_in(content), Some(id), "{content:?}");
+            assert_eq!(id_in(&content[..content.len() - 9]), None, "half of it is none");
+        }
+        assert_eq!(id_in(&[&little[..], b"x"].concat()), None);
+        for bad in [&b"\xff\xfe"[..], b"\xff\xfe\x00\xd8", b"\xef\xbb\xbf", b"\xff"] {
+            assert_eq!(id_in(bad), None, "{bad:?}");
+        }
     }
 
     #[tokio::test]

@@ -488,6 +488,30 @@ fn law_07_the_marker_that_is_there_is_taken() {
     }
 }
 
+/// A write that was refused because somebody was faster is not forced through, even if the storage does not show it yet.
+#[test]
+fn law_07_a_marker_that_is_not_shown_yet_is_not_overwritten() {
+    let theirs = Uuid::now_v7();
+    let document = marker_document(theirs, Timestamp::from_micros(0));
+    let backend = Backend::new(Kind::FakeS3);
+    let Backend::S3(server) = &backend else { unreachable!() };
+    server.put("1/a", b"x");
+    {
+        let mut faults = server.faults();
+        (faults.faster, faults.slow_to_show) = (Some(document.clone().into_bytes()), true);
+    }
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = index_in(&database).await;
+        run(&backend.storage(), &index, &Request::new(Mode::Sync)).await;
+        assert_eq!(server.get(MARKER).unwrap(), document.as_bytes());
+        assert_eq!(index.binding().await.unwrap(), None);
+        run(&backend.storage(), &index, &Request::new(Mode::Sync)).await;
+        assert_eq!(index.binding().await.unwrap(), Some(theirs));
+        assert_eq!(server.get(MARKER).unwrap(), document.as_bytes());
+    });
+}
+
 /// What a link in the place of the marker leads to is somebody's file.
 #[test]
 fn law_07_a_marker_is_neither_read_nor_written_through_a_link() {
@@ -522,6 +546,33 @@ fn law_07_a_marker_is_neither_read_nor_written_through_a_link() {
             assert_eq!(bound(&playground), marker_id(&playground));
         }
     }
+}
+
+#[test]
+fn law_07_a_marker_may_have_a_byte_order_mark() {
+    let playground = synced(1);
+    let text = std::fs::read_to_string(playground.path("files").join(MARKER)).unwrap();
+    let wide: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    for content in [[b"\xef\xbb\xbf", text.as_bytes()].concat(), wide] {
+        std::fs::write(playground.path("files").join(MARKER), &content).unwrap();
+        playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+        // An index without records takes it as well.
+        let fresh = playground.path("fresh.sqlite3");
+        let database = format!("sqlite://{}", fresh.display());
+        playground.run(&["rebuild", "--mode", "sync", "--database", &database]).ends(0);
+        assert_eq!(std::fs::read(playground.path("files").join(MARKER)).unwrap(), content);
+        std::fs::remove_file(fresh).unwrap();
+    }
+}
+
+#[test]
+fn law_07_that_a_damaged_marker_is_replaced_is_told() {
+    let playground = Playground::with_user();
+    playground.write(MARKER, "{");
+    let ran = playground.rebuild(&["--mode", "sync"]).ends(0);
+    assert!(ran.err.contains(MARKER) && ran.err.contains("is replaced"), "{ran:?}");
+    assert_eq!(marker_id(&playground), bound(&playground));
+    assert!(!playground.rebuild(&["--mode", "sync"]).ends(0).err.contains("replaced"));
 }
 
 #[test]
