@@ -27,7 +27,8 @@ impl<'r> Looks<'r> {
         let mut answers = stream::iter(keys).map(|key| storage.glance(key)).buffered(GLANCES);
         while self.silent < GLANCES {
             let Some(glance) = answers.next().await else { return glances };
-            let gone = storage.is_remote() && matches!(glance, Glance::Unknown(_));
+            // A server that answers is there, though it may say of one user's files that it will not tell.
+            let gone = matches!(&glance, Glance::Unknown(trouble) if trouble.code == UNREACHABLE);
             self.silent = if gone { self.silent + 1 } else { 0 };
             glances.push(glance);
         }

@@ -10,7 +10,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 use super::identity::{self, MarkerState};
 use super::listing::{Again, Listing};
 use super::local::LocalDisk;
-use super::trouble::{Trouble, trouble_of};
+use super::trouble::{Trouble, UNREACHABLE, is_silence, trouble_of};
 use crate::model::{EtagMeaning, Prefix, is_reserved};
 
 /// Reads a storage.
@@ -32,7 +32,7 @@ pub enum Glance {
     Absent,
     /// The storage cannot be asked: no listing could name such a key either.
     Unaddressable,
-    /// The storage did not say.
+    /// The storage did not say. The word for it is [`UNREACHABLE`] when nothing was heard of it at all.
     Unknown(Trouble),
 }
 
@@ -118,6 +118,9 @@ impl StorageReader {
         match self.store.head(&path).await {
             Ok(_) => Glance::Present,
             Err(Error::NotFound { .. }) => Glance::Absent,
+            Err(e) if self.is_remote() && is_silence(&e) => {
+                Glance::Unknown(Trouble { code: UNREACHABLE, ..trouble_of(&e) })
+            }
             Err(e) => Glance::Unknown(trouble_of(&e)),
         }
     }

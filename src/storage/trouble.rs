@@ -16,6 +16,9 @@ pub struct Trouble {
 /// The word for a server that cannot be reached.
 pub const UNREACHABLE: &str = "storage_unreachable";
 
+/// How the storage library tells the status of an answer.
+const STATUS: &str = "status code: ";
+
 /// Words in an answer of an S3 server, what they mean, and how to mend it.
 const ANSWERS: &[(&str, &str, &str)] = &[
     (
@@ -38,16 +41,7 @@ const ANSWERS: &[(&str, &str, &str)] = &[
 
 /// Says what went wrong in `error`, in one line.
 pub(super) fn trouble_of(error: &Error) -> Trouble {
-    let mut whole = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !whole.contains(&text) {
-            whole = format!("{whole}: {text}");
-        }
-        source = cause.source();
-    }
-    let line = whole.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line_of(error);
     if let Some((word, code, mend)) = ANSWERS.iter().find(|(word, ..)| line.contains(word)) {
         return Trouble { code, message: format!("{mend} ({word})") };
     }
@@ -58,6 +52,34 @@ pub(super) fn trouble_of(error: &Error) -> Trouble {
         _ => "storage_failed",
     };
     Trouble { code, message: line.chars().take(400).collect() }
+}
+
+/// Tells whether the server was asked in vain, rather than heard: it cannot be reached, or failed each time or was too busy
+/// whenever it was asked again. Each such question costs all the time that there is for one.
+pub(super) fn is_silence(error: &Error) -> bool {
+    // All other kinds are made of an answer, or of no question at all.
+    let Error::Generic { .. } = error else { return false };
+    let line = line_of(error);
+    let status =
+        line.split_once(STATUS).and_then(|(_, rest)| rest.get(..3)).and_then(|status| status.parse::<u16>().ok());
+    match status {
+        Some(status) => status >= 500 || matches!(status, 408 | 429),
+        None => !line.contains("redirect without LOCATION"),
+    }
+}
+
+/// Says all that `error` and its causes say, in one line.
+fn line_of(error: &Error) -> String {
+    let mut whole = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !whole.contains(&text) {
+            whole = format!("{whole}: {text}");
+        }
+        source = cause.source();
+    }
+    whole.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -72,7 +94,29 @@ mod tests {
         assert!(refused.message.contains("AWS_SECRET_ACCESS_KEY"), "{}", refused.message);
         assert_eq!(from("status 404: <Code>NoSuchBucket</Code>").code, "storage_missing");
         assert_eq!(from("error sending request for url").code, "storage_unreachable");
+        assert_eq!(from("status code: 503 Service Unavailable").code, "storage_failed");
         let other = from("line one\n   line two");
         assert_eq!((other.code, other.message.lines().count()), ("storage_failed", 1));
+    }
+    #[test]
+    fn a_server_that_says_no_is_not_silent() {
+        let generic = |text: &str| Error::Generic { store: "S3", source: text.to_owned().into() };
+        let told = |status: &str| generic(&format!("GET /status 7: Server returned non-2xx status code: {status}: "));
+        for (error, silent) in [
+            (told("403 Forbidden"), false),
+            (told("400 Bad Request"), false),
+            (told("416 Range Not Satisfiable"), false),
+            (told("304 Not Modified"), false),
+            (generic("Received redirect without LOCATION"), false),
+            (Error::PermissionDenied { path: "a".into(), source: "status code: 403 Forbidden".into() }, false),
+            (told("500 Internal Server Error"), true),
+            (told("503 Service Unavailable"), true),
+            (told("429 Too Many Requests"), true),
+            (told("408 Request Timeout"), true),
+            (generic("error sending request for url"), true),
+            (generic("operation timed out"), true),
+        ] {
+            assert_eq!(is_silence(&error), silent, "{error}");
+        }
     }
 }

@@ -152,6 +152,37 @@ fn law_09_an_answer_that_is_not_not_found_keeps_the_record() {
     });
 }
 
+/// A server that will not tell of one user's files has answered all the same: those of others are looked for.
+#[test]
+fn law_09_looks_that_are_refused_stop_no_others() {
+    let backend = Backend::new(Kind::FakeS3);
+    let Backend::S3(server) = &backend else { unreachable!() };
+    for user in 1..=2 {
+        for n in 0..100 {
+            server.put(&format!("{user}/f{n:02}"), b"x");
+        }
+    }
+    block_on(async {
+        let index = index_of(&["1", "2"]).await;
+        run(&backend.storage(), &index, &Request::new(Mode::Sync)).await;
+        for n in 0..40 {
+            server.remove(&format!("1/f{n:02}"));
+            server.remove(&format!("2/f{n:02}"));
+        }
+        server.faults().refuse_heads_below = Some("1/".to_owned());
+        let asked = server.faults().heads;
+        let report = run(&backend.storage(), &index, &forced(Mode::Clean)).await;
+        assert_eq!((report.tally.deleted, report.tally.skipped), (40, 40), "{:?}", report.problems);
+        assert_eq!(server.faults().heads - asked, 80, "each was asked for");
+        for problem in &report.problems {
+            assert!(
+                problem.message.contains("denied") && !problem.message.contains("stopped answering"),
+                "{problem:?}"
+            );
+        }
+    });
+}
+
 #[test]
 fn law_06_a_refused_page_on_s3_ends_in_doubt() {
     let backend = Backend::new(Kind::FakeS3);
