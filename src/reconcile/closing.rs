@@ -57,6 +57,9 @@ impl Run<'_> {
     /// Waits for the next record of `user`. Records that are left out may be those of renamed files all the same.
     pub(super) async fn load(&mut self, user: UserId) -> Result<(), Stop> {
         self.cursor.load(user).await?;
+        for record in self.cursor.take_unplaced() {
+            self.damaged(&IndexError::Damaged(record));
+        }
         for print in self.cursor.take_left_out().into_iter().filter(|_| self.moves) {
             self.waiting.note(Some(print), Side::Hidden)?;
         }
@@ -65,10 +68,6 @@ impl Run<'_> {
 
     /// Leaves the user at whose end the cursor is.
     fn leave_user(&mut self) {
-        if let Some(record) = self.cursor.broken_at() {
-            self.damaged(&IndexError::Damaged(record));
-            self.scopes.distrust_current();
-        }
         if let Some(record) = self.cursor.blob_path() {
             self.damaged(&IndexError::BlobPath(record));
         }
