@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::json;
 use storm_index::index::{
-    Access, Candidate, Fate, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome, User,
+    Access, Candidate, Fate, Index, IndexError, LeaseTerms, NewLink, NewRecord, NewUser, Outcome, User,
 };
 use storm_index::model::{ObjectFacts, Prefix, Timestamp};
 use storm_index::reconcile::{Mode, Reconciler, Request, Silent, Status};
@@ -421,6 +421,42 @@ fn the_small_writes_are_tried_again_as_well() {
             assert!(asked[0].parse::<u64>().unwrap() > 1, "{what} met no hiccup");
         }
         assert_eq!(index.lease_holder().await.unwrap(), None);
+        index.close().await;
+    });
+}
+
+/// A restore that brings the old record back in the moment of a link takes nothing from the link.
+#[test]
+fn a_link_to_a_record_that_is_replaced_leads_to_the_new_one() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = TestDatabase::fresh();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let index = with_records(&database, 1).await;
+        let (other, watcher) = (database.connect().await, database.connect().await);
+        let replace = "BEGIN; DELETE FROM stored_files; \
+                       INSERT INTO stored_files (id, user_id, path) VALUES (77, 1, 'f00000')";
+        let link = |token: &str| NewLink { user: 1, path: "f00000".into(), token: token.into(), expires_at: None };
+        for (id, undone) in [(77, false), (78, true)] {
+            execute(&other, &replace.replace("77", &id.to_string())).await;
+            let (shared, new) = (index.clone(), link(&format!("t{id}")));
+            let linking = tokio::spawn(async move { shared.create_link(new).await });
+            let waiting = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while column(&watcher, waiting).await == ["0"] && !linking.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            let end = if undone { "DELETE FROM stored_files; COMMIT" } else { "COMMIT" };
+            execute(&other, end).await;
+            match linking.await.unwrap() {
+                Ok(link) => assert_eq!((link.stored_file_id, undone), (id, false)),
+                Err(IndexError::UnknownPath { .. }) => assert!(undone, "there is a record"),
+                Err(other) => panic!("{other}"),
+            }
+            execute(&other, "DELETE FROM share_links").await;
+        }
         index.close().await;
     });
 }
