@@ -50,13 +50,13 @@ impl Sight {
     fn is_whole(&self) -> bool {
         // <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>: the fifth field is where it is mounted, and behind
         // a dash come the kind, the source and the options. Of several at one place the last one is seen.
-        let on_top = self.mounts.lines().filter_map(|line| line.split_once(" - ")).filter_map(|(place, what)| {
+        let mut on_top = self.mounts.lines().filter_map(|line| line.split_once(" - ")).filter_map(|(place, what)| {
             let what: Vec<&str> = what.split(' ').collect();
             (place.split(' ').nth(4) == Some("/proc")).then_some(what)
         });
         let shows = ["0", "off", "1", "noaccess"];
         let hides = |option: &str| option.strip_prefix("hidepid=").is_some_and(|how| !shows.contains(&how));
-        let shows_all = on_top.last().is_some_and(|what| match what[..] {
+        let shows_all = on_top.next_back().is_some_and(|what| match what[..] {
             ["proc", _, options] => !options.split(',').any(hides),
             _ => false,
         });
