@@ -53,12 +53,35 @@ pub(super) fn start(loudness: Loudness, format: LogFormat) {
         Loudness::All => Level::DEBUG,
     };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false);
-    // What libraries tell beside us is known already, or of no use to who runs the program.
-    let chatty = if level == Level::DEBUG { Level::DEBUG } else { level.min(Level::WARN) };
-    let ours = Targets::new().with_default(level).with_targets(["poem", "sea_orm_migration"].map(|t| (t, chatty)));
+    let ours = heard(level);
     // A second subscriber would only be set by a library user, whose choice stays.
     let _ = match format {
         LogFormat::Text => lines.with_target(false).finish().with(ours).try_init(),
         LogFormat::Json => lines.json().finish().with(ours).try_init(),
     };
+}
+
+/// Says who is heard how loudly: what libraries tell beside us is known already, or of no use to who runs the program.
+fn heard(level: Level) -> Targets {
+    let is_all = level == Level::DEBUG;
+    let chatty = if is_all { level } else { level.min(Level::WARN) };
+    // A pool warns when somebody has waited for a connection; whoever waits too long hears of it as an error of ours.
+    let pools = if is_all { level } else { Level::ERROR };
+    let libraries = [("poem", chatty), ("sea_orm_migration", chatty), ("sqlx::pool", pools)];
+    Targets::new().with_default(level).with_targets(libraries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_pool_is_heard_only_by_who_wants_to_hear_everything() {
+        for (level, is_heard) in
+            [(Level::ERROR, false), (Level::WARN, false), (Level::INFO, false), (Level::DEBUG, true)]
+        {
+            assert_eq!(heard(level).would_enable("sqlx::pool::acquire", &Level::WARN), is_heard, "{level}");
+            assert_eq!(heard(level).would_enable("storm_index::index", &Level::WARN), level >= Level::WARN, "{level}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::connect::Index;
 use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
+use super::retry::patiently;
 use super::writes::Writer;
 use crate::clock;
 
@@ -40,6 +41,10 @@ impl Writer {
     /// # Errors
     /// When the database does.
     pub async fn bind(&self, storage: Uuid) -> Result<(), IndexError> {
+        patiently(|| self.bind_once(storage)).await
+    }
+
+    async fn bind_once(&self, storage: Uuid) -> Result<(), IndexError> {
         let transaction = self.begin().await?;
         let bind = format!(
             "INSERT INTO storage_binding (id, storage_id, bound_at) VALUES (1, ?, {}) \
@@ -48,6 +53,6 @@ impl Writer {
         );
         let values = [storage.to_string().into(), clock::now().to_text().into()];
         transaction.execute_raw(sql(&transaction, &bind, values)).await.map_err(IndexError::Write)?;
-        transaction.commit().await.map_err(IndexError::Write)
+        self.commit(transaction).await
     }
 }

@@ -12,7 +12,7 @@ use sea_orm::ConnectionTrait;
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
 use super::journal;
-use super::retry::{Patience, unconfirmed};
+use super::retry::patiently;
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
 use crate::model::{RecordId, Timestamp, UserId};
@@ -46,13 +46,7 @@ impl Writer {
     /// # Errors
     /// When the database does; then nothing of the batch is deleted.
     pub async fn delete(&self, candidates: &[Candidate<'_>]) -> Result<Vec<Fate>, IndexError> {
-        let mut patience = Patience::default();
-        loop {
-            match self.delete_once(candidates).await {
-                Err(error) if patience.again(&error).await => {}
-                done => return done,
-            }
-        }
+        patiently(|| self.delete_once(candidates)).await
     }
 
     async fn delete_once(&self, candidates: &[Candidate<'_>]) -> Result<Vec<Fate>, IndexError> {
@@ -82,7 +76,7 @@ impl Writer {
                 .await
                 .map_err(IndexError::Write)?;
         }
-        transaction.commit().await.map_err(unconfirmed)?;
+        self.commit(transaction).await?;
         Ok(fates)
     }
 }

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
-use super::retry::unconfirmed;
+use super::retry::patiently;
 use super::writes::{Writer, unix_seconds};
 use crate::clock;
 use crate::model::Timestamp;
@@ -116,20 +116,25 @@ impl Writer {
         let until = Timestamp::from_micros(clock::now().micros().saturating_sub(micros));
         let mut forgotten = 0;
         loop {
-            let transaction = self.begin().await?;
-            let dialect = Dialect::of(&transaction);
-            let delete = format!(
-                "DELETE FROM journal WHERE id IN (SELECT id FROM (SELECT id, created_at FROM journal ORDER BY id LIMIT \
-                 {TRIMMED}) AS oldest WHERE {})",
-                dialect.earlier("created_at")
-            );
-            let deleted = transaction.execute_raw(dialect.sql(&delete, [unix_seconds(until).into()])).await;
-            let deleted = deleted.map_err(IndexError::Write)?.rows_affected();
-            transaction.commit().await.map_err(unconfirmed)?;
+            let deleted = patiently(|| self.trim_once(until)).await?;
             forgotten += deleted;
             if deleted < u64::from(TRIMMED) {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn trim_once(&self, until: Timestamp) -> Result<u64, IndexError> {
+        let transaction = self.begin().await?;
+        let dialect = Dialect::of(&transaction);
+        let delete = format!(
+            "DELETE FROM journal WHERE id IN (SELECT id FROM (SELECT id, created_at FROM journal ORDER BY id LIMIT \
+             {TRIMMED}) AS oldest WHERE {})",
+            dialect.earlier("created_at")
+        );
+        let deleted = transaction.execute_raw(dialect.sql(&delete, [unix_seconds(until).into()])).await;
+        let deleted = deleted.map_err(IndexError::Write)?.rows_affected();
+        self.commit(transaction).await?;
+        Ok(deleted)
     }
 }

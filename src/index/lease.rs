@@ -1,8 +1,8 @@
 //! The lease: one run at a time writes into an index.
 //!
 //! Whoever holds it says so again and again; a holder who falls silent loses it after a while, and one whose process is
-//! gone at once, if that can be seen. Every transaction that writes looks first whether the lease is still its own, and
-//! keeps it from changing hands until it ends.
+//! gone at once, if that can be seen. Every transaction that writes looks first whether the lease is still its own,
+//! keeps it from changing hands until it ends, and is a sign of life itself.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use super::connect::Index;
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
 use super::process::{is_gone, this_machine, this_process};
-use super::tasks;
+use super::retry::{is_locked, patiently, unconfirmed};
+use super::tasks::{self, Outcome};
 use super::writes::Writer;
 
 /// How long a lease lives without a sign of its holder, and how often the holder gives one.
@@ -57,9 +58,18 @@ pub struct Holder {
 #[derive(Debug)]
 pub struct Lease {
     db: DatabaseConnection,
-    task: String,
+    under: Under,
     heart: JoinHandle<()>,
     asked_to_end: watch::Receiver<bool>,
+}
+
+/// What a transaction is written under.
+#[derive(Debug, Clone)]
+pub(super) struct Under {
+    /// The run that holds the lease.
+    pub(super) task: String,
+    /// For how long a sign of life is good.
+    pub(super) expiry: Duration,
 }
 
 /// What the row says.
@@ -76,37 +86,47 @@ impl Index {
     /// # Errors
     /// When another run holds it, or the index cannot be written.
     pub async fn take_lease(&self, task: Uuid, request: &Json, terms: LeaseTerms) -> Result<Lease, IndexError> {
-        let writer = self.writer()?;
-        let transaction = writer.begin().await?;
+        self.writing()?;
+        // Who lives is seen at once, whatever it is writing.
+        if let Some(holder) = self.lease_holder().await? {
+            return Err(IndexError::Held(holder));
+        }
+        let under = Under { task: task.to_string(), expiry: terms.expiry };
+        match patiently(|| self.take_lease_once(&under, request)).await {
+            Err(IndexError::Write(error)) if is_locked(&error) => {
+                // Somebody writes without an end. It is no other program as long as there is a run that may be there.
+                let row = read(&self.reader, "").await.map_err(IndexError::Read)?;
+                return Err(row.unless_vanished().map_or(IndexError::Write(error), IndexError::Held));
+            }
+            taken => taken?,
+        }
+        let db = self.writing()?.clone();
+        let (ask, asked_to_end) = watch::channel(false);
+        let heart = tokio::spawn(beat(db.clone(), under.clone(), terms.heartbeat, ask));
+        Ok(Lease { db, under, heart, asked_to_end })
+    }
+
+    async fn take_lease_once(&self, under: &Under, request: &Json) -> Result<(), IndexError> {
+        let transaction = self.writer()?.begin().await?;
         let words = Dialect::of(&transaction).words();
         let row = read(&transaction, words.lock).await.map_err(IndexError::Write)?;
         if let Some(holder) = row.live() {
             return Err(IndexError::Held(holder));
         }
-        let (now, task) = (words.seconds, task.to_string());
+        let (now, task) = (words.seconds, under.task.as_str());
         let take = format!(
             "UPDATE lease SET task_id = ?, holder = ?, machine = ?, process = ?, taken_at = {now}, expires_at = {now} + ? \
              WHERE id = 1"
         );
-        let process = this_process();
         let name = format!("process {} on {}", std::process::id(), host());
-        let values = [
-            task.as_str().into(),
-            name.into(),
-            this_machine().into(),
-            process.into(),
-            terms.expiry.as_secs_f64().into(),
-        ];
+        let values =
+            [task.into(), name.into(), this_machine().into(), this_process().into(), under.expiry.as_secs_f64().into()];
         if let Some(before) = row.holder {
             tasks::bury(&transaction, &before.task_id).await.map_err(IndexError::Write)?;
         }
         transaction.execute_raw(sql(&transaction, &take, values)).await.map_err(IndexError::Write)?;
-        tasks::begin(&transaction, &task, request).await.map_err(IndexError::Write)?;
-        transaction.commit().await.map_err(IndexError::Write)?;
-        let db = self.writing()?.clone();
-        let (ask, asked_to_end) = watch::channel(false);
-        let heart = tokio::spawn(beat(db.clone(), task.clone(), terms, ask));
-        Ok(Lease { db, task, heart, asked_to_end })
+        tasks::begin(&transaction, task, request).await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)
     }
 
     /// Returns who holds the lease, if anybody does.
@@ -121,7 +141,7 @@ impl Index {
 impl Lease {
     /// Returns the handle that writes as long as the lease is held.
     pub fn writer(&self) -> Writer {
-        Writer::under(self.db.clone(), self.task.clone())
+        Writer::under(self.db.clone(), self.under.clone())
     }
 
     /// Waits until somebody asks the run that holds the lease to end.
@@ -135,20 +155,32 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back, if the end of its task has not. Should that fail, it expires.
+    /// Notes how the run ended, and gives the lease back with it. Should that fail, the lease expires: as long as it names
+    /// the run, whoever takes it next finds a task that has no end, and ends it.
+    pub async fn end(self, outcome: &Outcome) {
+        if let Err(error) = self.writer().end_task(&self.under.task, outcome).await {
+            // What the run did is done.
+            tracing::warn!(%error, "how the run ended could not be written down; the next run notes that it is over");
+        }
+    }
+
+    /// Gives the lease back without an end of its task. Should that fail, it expires.
     pub async fn release(self) {
         self.heart.abort();
-        if let Err(error) = free(&self.db, &self.task).await {
+        if let Err(error) = free(&self.db, &self.under.task).await {
             tracing::warn!(%error, "the lease could not be given back; it expires by itself");
         }
     }
 }
 
-/// Gives the lease of `task` back, if it has it.
+/// Gives the lease of `task` back, if it has it, once nothing is written under it any more.
 pub(super) async fn free(db: &impl ConnectionTrait, task: &str) -> Result<(), DbErr> {
-    let free = "UPDATE lease SET task_id = NULL, holder = NULL, machine = NULL, process = NULL, taken_at = NULL, \
-                expires_at = NULL WHERE id = 1 AND task_id = ?";
-    db.execute_raw(sql(db, free, [task.into()])).await.map(drop)
+    let free = format!(
+        "UPDATE lease SET task_id = NULL, holder = NULL, machine = NULL, process = NULL, taken_at = NULL, \
+         expires_at = NULL WHERE id = (SELECT id FROM lease WHERE id = 1 AND task_id = ?{})",
+        Dialect::of(db).words().lock
+    );
+    db.execute_raw(sql(db, &free, [task.into()])).await.map(drop)
 }
 
 impl Drop for Lease {
@@ -160,24 +192,30 @@ impl Drop for Lease {
 impl Row {
     /// Returns the holder, unless the lease is as good as free.
     fn live(&self) -> Option<Holder> {
+        if self.expired { None } else { self.unless_vanished() }
+    }
+
+    /// Returns the holder, unless it is certainly gone.
+    fn unless_vanished(&self) -> Option<Holder> {
         let vanished = self.machine == this_machine() && is_gone(&self.process);
-        self.holder.clone().filter(|_| !self.expired && !vanished)
+        self.holder.clone().filter(|_| !vanished)
     }
 }
 
 /// Gives signs of life until the lease is somebody else's, and hears whether the run is asked to end.
-async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms, ask: watch::Sender<bool>) {
-    let now = Dialect::of(&db).words().seconds;
-    let sign = format!("UPDATE lease SET expires_at = {now} + ? WHERE id = 1 AND task_id = ?");
+async fn beat(db: DatabaseConnection, under: Under, heartbeat: Duration, ask: watch::Sender<bool>) {
     loop {
-        tokio::time::sleep(terms.heartbeat).await;
-        let values = [terms.expiry.as_secs_f64().into(), task.as_str().into()];
-        match db.execute_raw(sql(&db, &sign, values)).await {
-            Ok(done) if done.rows_affected() == 0 => return,
-            Ok(_) => {
-                if tasks::is_asked_to_end(&db, &task).await.unwrap_or(false) {
+        tokio::time::sleep(heartbeat).await;
+        match renew(&db, &under).await {
+            Ok(()) => {
+                if tasks::is_asked_to_end(&db, &under.task).await.unwrap_or(false) {
                     ask.send_replace(true);
                 }
+            }
+            Err(IndexError::LeaseLost) => return,
+            // A batch of the run itself is under way, and its end is a sign.
+            Err(IndexError::Write(error)) if is_locked(&error) => {
+                tracing::debug!(%error, "a sign of life has to wait");
             }
             // The next sign may come through; whoever writes meanwhile looks for itself.
             Err(error) => tracing::warn!(%error, "a sign of life could not be given"),
@@ -185,21 +223,44 @@ async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms, ask: watc
     }
 }
 
-/// Finds the lease while it is held for a task.
-pub(super) const HELD: &str = "SELECT 1 FROM lease WHERE id = 1 AND task_id = ?";
-
-/// Checks that the lease is still held for `task`, and keeps it so until the end of the transaction.
+/// Checks that the lease is still held for `task`, and keeps it so until the end of the transaction. Signs of life go past
+/// that.
 pub(super) async fn check(db: &impl ConnectionTrait, task: &str) -> Result<(), IndexError> {
-    let look = format!("{HELD}{}", Dialect::of(db).words().lock);
-    let row = db.query_one_raw(sql(db, &look, [task.into()])).await.map_err(IndexError::Write)?;
+    let row = db.query_one_raw(sql(db, &held(Dialect::of(db)), [task.into()])).await.map_err(IndexError::Write)?;
     row.map(drop).ok_or(IndexError::LeaseLost)
 }
+
+/// Gives a sign of life, as long as the lease is held.
+pub(super) async fn renew(db: &impl ConnectionTrait, under: &Under) -> Result<(), IndexError> {
+    let values = [under.expiry.as_secs_f64().into(), under.task.as_str().into()];
+    let done = db.execute_raw(sql(db, &sign(Dialect::of(db)), values)).await.map_err(IndexError::Write)?;
+    if done.rows_affected() == 0 { Err(IndexError::LeaseLost) } else { Ok(()) }
+}
+
+/// Finds the lease while it is held, and keeps it; its value is the task.
+pub(super) fn held(dialect: Dialect) -> String {
+    format!("SELECT 1 FROM lease WHERE id = 1 AND task_id = ?{}", dialect.words().keep_lease)
+}
+
+/// Renews the lease; its values are the expiry in seconds and the task. A clock that was set back makes it no lease of the
+/// future.
+pub(super) fn sign(dialect: Dialect) -> String {
+    let now = dialect.words().seconds;
+    format!(
+        "UPDATE lease SET expires_at = {now} + ?, taken_at = CASE WHEN taken_at > {now} THEN {now} ELSE taken_at END \
+         WHERE id = 1 AND task_id = ?"
+    )
+}
+
+/// By how many seconds clocks may be set back before a lease that was taken later than now counts as one that nobody
+/// holds: its holder would have noticed, and until it expired might be for ever.
+const LATER: u32 = 60;
 
 async fn read(db: &impl ConnectionTrait, lock: &str) -> Result<Row, DbErr> {
     let now = Dialect::of(db).words().seconds;
     let query = format!(
-        "SELECT task_id, holder, machine, process, {now} - taken_at, coalesce(expires_at < {now}, true) FROM lease \
-         WHERE id = 1{lock}"
+        "SELECT task_id, holder, machine, process, {now} - taken_at, \
+         coalesce(expires_at < {now} OR taken_at > {now} + {LATER}, true) FROM lease WHERE id = 1{lock}"
     );
     let row = db.query_one_raw(sql(db, &query, [])).await?;
     let row =

@@ -65,34 +65,31 @@ impl Index {
     /// When the file has no record, or the index cannot be written.
     pub async fn create_link(&self, new: NewLink) -> Result<ShareLink, IndexError> {
         let db = self.writing()?;
-        let record: RecordId = stored_files::Entity::find()
-            .select_only()
-            .column(stored_files::Column::Id)
-            .filter(stored_files::Column::UserId.eq(new.user))
-            .filter(stored_files::Column::Path.eq(new.path.as_str()))
-            .into_tuple()
-            .one(db)
-            .await
-            .map_err(IndexError::Read)?
-            .ok_or_else(|| IndexError::UnknownPath { user: new.user, path: new.path.clone() })?;
         let created_at = clock::now();
-        let link = share_links::ActiveModel {
-            stored_file_id: Set(record),
-            token: Set(new.token.clone()),
-            is_active: Set(true),
-            expires_at: Set(new.expires_at.map(Timestamp::to_utc)),
-            created_at: Set(created_at.to_utc()),
-            ..Default::default()
-        };
-        let link = share_links::Entity::insert(link).exec(db).await.map_err(|error| match error.sql_err() {
-            // The record went in this very moment.
-            Some(SqlErr::ForeignKeyConstraintViolation(_)) => {
-                IndexError::UnknownPath { user: new.user, path: new.path.clone() }
+        let mut gone = None;
+        let (record, id) = loop {
+            let record = self.record_at(new.user, &new.path).await?;
+            let record = record.filter(|record| gone != Some(*record));
+            let record = record.ok_or_else(|| IndexError::UnknownPath { user: new.user, path: new.path.clone() })?;
+            let link = share_links::ActiveModel {
+                stored_file_id: Set(record),
+                token: Set(new.token.clone()),
+                is_active: Set(true),
+                expires_at: Set(new.expires_at.map(Timestamp::to_utc)),
+                created_at: Set(created_at.to_utc()),
+                ..Default::default()
+            };
+            match share_links::Entity::insert(link).exec(db).await {
+                Ok(link) => break (record, link.last_insert_id),
+                // The record went in this very moment; it may have been replaced by another one.
+                Err(error) if matches!(error.sql_err(), Some(SqlErr::ForeignKeyConstraintViolation(_))) => {
+                    gone = Some(record);
+                }
+                Err(error) => return Err(IndexError::Write(error)),
             }
-            _ => IndexError::Write(error),
-        })?;
+        };
         Ok(ShareLink {
-            id: link.last_insert_id,
+            id,
             token: new.token,
             user_id: new.user,
             path: new.path,
@@ -101,6 +98,19 @@ impl Index {
             expires_at: new.expires_at.map(Timestamp::to_text),
             created_at: created_at.to_text(),
         })
+    }
+
+    /// Returns the record of a path, as whoever writes sees it.
+    async fn record_at(&self, user: UserId, path: &str) -> Result<Option<RecordId>, IndexError> {
+        stored_files::Entity::find()
+            .select_only()
+            .column(stored_files::Column::Id)
+            .filter(stored_files::Column::UserId.eq(user))
+            .filter(stored_files::Column::Path.eq(path))
+            .into_tuple()
+            .one(self.writing()?)
+            .await
+            .map_err(IndexError::Read)
     }
 
     /// Returns all links, in the order of users and paths.

@@ -11,7 +11,7 @@ use super::deletes::versions_now;
 use super::dialect::{Dialect, run, sql};
 use super::error::IndexError;
 use super::journal;
-use super::retry::{Patience, unconfirmed};
+use super::retry::Patience;
 use super::writes::{Writer, json};
 use crate::clock;
 use crate::model::{ObjectFacts, RecordId, UserId, name_of, parent_of};
@@ -103,7 +103,7 @@ impl Writer {
         );
         let values = [now.into(), rows.into()];
         transaction.execute_raw(dialect.sql(&update, values)).await.map_err(IndexError::Write)?;
-        transaction.commit().await.map_err(unconfirmed)?;
+        self.commit(transaction).await?;
         Ok(fates)
     }
 }

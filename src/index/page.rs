@@ -13,7 +13,6 @@ use crate::model::{RecordFacts, RecordId, UserId};
 pub struct RecordPage {
     user: UserId,
     rows: Rows,
-    broken: Option<RecordId>,
 }
 
 #[derive(Debug)]
@@ -27,24 +26,36 @@ impl RecordPage {
     pub(super) async fn read(
         db: &impl ConnectionTrait,
         user: UserId,
-        after: Option<&str>,
+        after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Self, IndexError> {
         let rows = match Dialect::of(db) {
             Dialect::Sqlite => Rows::Packed(PackedPage::read(db, user, after, limit).await?),
             Dialect::Postgres => Rows::Wide(WidePage::read(db, user, after, limit).await?),
         };
-        Ok(Self { user, rows, broken: None })
+        Ok(Self { user, rows })
     }
 
-    /// Makes an empty page for a user whose further records cannot be read because of the record `broken`.
-    pub(super) fn broken(user: UserId, broken: RecordId) -> Self {
-        Self { user, rows: Rows::Packed(PackedPage::empty()), broken: Some(broken) }
+    /// Returns the records that belong here and are left out, because their paths are no readable text: nobody can say what
+    /// they are of.
+    pub fn unplaced(&self) -> &[RecordId] {
+        match &self.rows {
+            Rows::Packed(page) => page.unplaced(),
+            Rows::Wide(_) => &[],
+        }
     }
 
-    /// Returns the record that keeps the user's further records from being read; only an empty page has one.
-    pub fn broken_at(&self) -> Option<RecordId> {
-        self.broken
+    /// Tells whether the user has no further records, not even such as are left out.
+    pub fn is_end(&self) -> bool {
+        self.is_empty() && self.unplaced().is_empty()
+    }
+
+    /// Returns the path of the last record, those that are left out included, behind which the next page begins.
+    pub(super) fn last(&self) -> Option<&[u8]> {
+        match &self.rows {
+            Rows::Packed(page) => page.last(),
+            Rows::Wide(page) => Some(page.path(page.len().checked_sub(1)?).as_bytes()),
+        }
     }
 
     /// Returns whose records these are.

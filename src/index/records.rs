@@ -18,7 +18,7 @@ const PAGE: u32 = 5_000;
 /// How many pages wait for the consumer.
 const AHEAD: usize = 2;
 
-/// Pages of records: for each user, in the order that was asked for, some full pages and at the end one that is empty.
+/// Pages of records: for each user, in the order that was asked for, some pages and at the end one with nothing at all.
 #[derive(Debug)]
 pub struct RecordPages {
     pages: mpsc::Receiver<Result<RecordPage, IndexError>>,
@@ -28,7 +28,7 @@ impl RecordPages {
     /// Waits for the next page; `None` after the last user's empty one.
     ///
     /// # Errors
-    /// When the index cannot be read, or a record is damaged. Nothing comes after that.
+    /// When the index cannot be read. Nothing comes after that.
     pub async fn next(&mut self) -> Result<Option<RecordPage>, IndexError> {
         self.pages.recv().await.transpose()
     }
@@ -70,20 +70,18 @@ async fn read_user(
     user: UserId,
     give: &mpsc::Sender<Result<RecordPage, IndexError>>,
 ) -> Option<()> {
-    let (mut after, mut patience) = (None::<String>, Patience::default());
+    let (mut after, mut patience) = (None::<Vec<u8>>, Patience::default());
     loop {
         let page = match RecordPage::read(db, user, after.as_deref(), PAGE).await {
             Ok(page) => page,
-            // It costs its user the rest, and nobody else anything.
-            Err(IndexError::Damaged(id)) => RecordPage::broken(user, id),
             Err(error) if patience.again(&error).await => continue,
             Err(error) => {
                 let _ = give.send(Err(error)).await;
                 return None;
             }
         };
-        let done = page.is_empty();
-        after = page.len().checked_sub(1).map(|last| page.path(last).to_owned());
+        let done = page.is_end();
+        after = page.last().map(<[u8]>::to_vec);
         give.send(Ok(page)).await.ok()?;
         if done {
             return Some(());

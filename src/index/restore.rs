@@ -194,11 +194,7 @@ impl Index {
         }
         if let Some(lease) = lease {
             let outcome = Outcome { status: report.status(), result: report.to_json(), errors: json!(report.told()) };
-            if let Err(error) = lease.writer().end_task(&report.task_id.to_string(), &outcome).await {
-                // What was undone is undone; its row is ended by whoever takes the lease next.
-                tracing::warn!(%error, "how the restore ended could not be written down");
-            }
-            lease.release().await;
+            lease.end(&outcome).await;
         }
         Ok(report)
     }
@@ -302,7 +298,10 @@ impl Restore<'_> {
                 apply.write(&transaction, writer.task()).await?;
             }
         }
-        transaction.commit().await.map_err(unconfirmed)?;
+        match &self.writer {
+            Some(writer) => writer.commit(transaction).await?,
+            None => transaction.commit().await.map_err(unconfirmed)?,
+        }
         Ok(batch)
     }
 }

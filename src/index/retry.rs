@@ -41,6 +41,20 @@ impl Patience {
     }
 }
 
+/// Does something by `attempt`, again where [`Patience`] says so.
+pub(super) async fn patiently<T, F>(attempt: impl Fn() -> F) -> Result<T, IndexError>
+where
+    F: Future<Output = Result<T, IndexError>>,
+{
+    let mut patience = Patience::default();
+    loop {
+        match attempt().await {
+            Err(error) if patience.again(&error).await => {}
+            done => return done,
+        }
+    }
+}
+
 /// Tells whether somebody else has taken a place in the very moment between the look at it and the write.
 pub(super) fn is_duplicate(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
@@ -51,18 +65,32 @@ pub(super) fn unconfirmed(error: DbErr) -> IndexError {
     if is_transient(&error) { IndexError::Unconfirmed(error) } else { IndexError::Write(error) }
 }
 
+/// Tells whether somebody else has held a lock, or the connection that writes, for longer than is waited for.
+pub(super) fn is_locked(error: &DbErr) -> bool {
+    match driver_error(error) {
+        None => matches!(error, DbErr::ConnectionAcquire(_)),
+        Some(SqlxError::PoolTimedOut) => true,
+        // SQLITE_BUSY and `lock_not_available`.
+        Some(SqlxError::Database(e)) => e.code().is_some_and(|code| ["5", "55P03"].contains(&code.as_ref())),
+        _ => false,
+    }
+}
+
 /// Tells whether the same could succeed in a moment.
 pub(super) fn is_transient(error: &DbErr) -> bool {
-    let (DbErr::Conn(RuntimeErr::SqlxError(e))
-    | DbErr::Exec(RuntimeErr::SqlxError(e))
-    | DbErr::Query(RuntimeErr::SqlxError(e))) = error
-    else {
-        return false;
-    };
-    match e.as_ref() {
-        SqlxError::Io(_) | SqlxError::Protocol(_) | SqlxError::PoolTimedOut | SqlxError::WorkerCrashed => true,
-        SqlxError::Database(e) => is_transient_answer(e.as_ref()),
+    match driver_error(error) {
+        Some(SqlxError::Io(_) | SqlxError::Protocol(_) | SqlxError::PoolTimedOut | SqlxError::WorkerCrashed) => true,
+        Some(SqlxError::Database(e)) => is_transient_answer(e.as_ref()),
         _ => false,
+    }
+}
+
+fn driver_error(error: &DbErr) -> Option<&SqlxError> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(e))
+        | DbErr::Exec(RuntimeErr::SqlxError(e))
+        | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e.as_ref()),
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::connect::Index;
 use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::lease;
+use super::retry::{patiently, unconfirmed};
 use super::writes::Writer;
 use crate::clock;
 use crate::model::Timestamp;
@@ -130,6 +131,10 @@ impl Writer {
     /// # Errors
     /// When the database does.
     pub async fn end_task(&self, id: &str, outcome: &Outcome) -> Result<(), IndexError> {
+        patiently(|| self.end_task_once(id, outcome)).await
+    }
+
+    async fn end_task_once(&self, id: &str, outcome: &Outcome) -> Result<(), IndexError> {
         let transaction = self.begin().await?;
         let time = Dialect::of(&transaction).time("?");
         let update = format!("UPDATE tasks SET status = ?, result = ?, errors = ?, finished_at = {time} WHERE id = ?");
@@ -142,7 +147,7 @@ impl Writer {
         ];
         transaction.execute_raw(sql(&transaction, &update, values)).await.map_err(IndexError::Write)?;
         lease::free(&transaction, id).await.map_err(IndexError::Write)?;
-        transaction.commit().await.map_err(IndexError::Write)
+        transaction.commit().await.map_err(unconfirmed)
     }
 }
 

@@ -12,6 +12,7 @@ use super::connect::Index;
 use super::dialect::{Dialect, keep_user_id, lossy, run, sql};
 use super::entity::users;
 use super::error::IndexError;
+use super::retry::{patiently, unconfirmed};
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
 use crate::model::{Prefix, Timestamp, UserId};
@@ -136,6 +137,10 @@ impl Index {
     /// When there is no such user, the name is taken, or the index cannot be written.
     pub async fn rename_user(&self, name: &str, new: &str) -> Result<User, IndexError> {
         check_name(new)?;
+        patiently(|| self.rename_user_once(name, new)).await
+    }
+
+    async fn rename_user_once(&self, name: &str, new: &str) -> Result<User, IndexError> {
         let transaction = self.writer()?.begin_on_users().await?;
         let users = load(&transaction).await?;
         let user = find(&users, name)?;
@@ -149,7 +154,7 @@ impl Index {
             .await
             .map_err(IndexError::Write)?;
         let renamed = User { name: new.to_owned(), ..user.clone() };
-        transaction.commit().await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)?;
         Ok(renamed)
     }
 
@@ -158,6 +163,10 @@ impl Index {
     /// # Errors
     /// When there is no such user, an active share link would be lost, or the index cannot be written.
     pub async fn remove_user(&self, name: &str) -> Result<UserRow, IndexError> {
+        patiently(|| self.remove_user_once(name)).await
+    }
+
+    async fn remove_user_once(&self, name: &str) -> Result<UserRow, IndexError> {
         let transaction = self.writer()?.begin_on_users().await?;
         // A user whose row is damaged can be removed like any other.
         let user = rows(&transaction).await?.into_iter().find(|u| u.name == name);
@@ -187,7 +196,7 @@ impl Index {
         ] {
             transaction.execute_raw(sql(&transaction, statement, [user.id.into()])).await.map_err(IndexError::Write)?;
         }
-        transaction.commit().await.map_err(IndexError::Write)?;
+        transaction.commit().await.map_err(unconfirmed)?;
         Ok(user)
     }
 }
@@ -199,17 +208,21 @@ impl Writer {
     /// As there.
     pub async fn add_user(&self, new: NewUser) -> Result<User, IndexError> {
         check_name(&new.name)?;
+        patiently(|| self.add_user_once(&new)).await
+    }
+
+    async fn add_user_once(&self, new: &NewUser) -> Result<User, IndexError> {
         let transaction = self.begin_on_users().await?;
         let users = load(&transaction).await?;
         let id = match new.id {
             Some(id) => id,
             None => next_id(&transaction).await?,
         };
-        let prefix = Prefix::parse(&new.prefix.unwrap_or_else(|| id.to_string()))?;
+        let prefix = Prefix::parse(&new.prefix.clone().unwrap_or_else(|| id.to_string()))?;
         check_free(&users, id, &new.name, &prefix)?;
-        let user = User { id, name: new.name, prefix };
+        let user = User { id, name: new.name.clone(), prefix };
         insert(&transaction, &user).await?;
-        transaction.commit().await.map_err(IndexError::Write)?;
+        self.commit(transaction).await?;
         Ok(user)
     }
 
@@ -226,7 +239,8 @@ impl Writer {
     /// When the database does.
     pub async fn unsettle(&self, users: &[UserId]) -> Result<(), IndexError> {
         let now = clock::now().to_text();
-        self.update_users(|d| format!("{} WHERE unsettled_since IS NULL", d.time("?")), vec![now.into()], users).await
+        let set = |d: Dialect| format!("{} WHERE unsettled_since IS NULL", d.time("?"));
+        patiently(|| self.update_users(set, vec![now.as_str().into()], users)).await
     }
 
     /// Notes that a run has ended well for `users`.
@@ -234,7 +248,8 @@ impl Writer {
     /// # Errors
     /// When the database does.
     pub async fn settle(&self, users: &[UserId]) -> Result<(), IndexError> {
-        self.update_users(|_| "NULL WHERE unsettled_since IS NOT NULL".to_owned(), Vec::new(), users).await
+        let set = |_| "NULL WHERE unsettled_since IS NOT NULL".to_owned();
+        patiently(|| self.update_users(set, Vec::new(), users)).await
     }
 
     async fn update_users(
@@ -248,7 +263,7 @@ impl Writer {
         values.push(json(users.iter()).into());
         let update = format!("UPDATE users SET unsettled_since = {} AND id IN {}", set(dialect), dialect.words().ids);
         transaction.execute_raw(dialect.sql(&update, values)).await.map_err(IndexError::Write)?;
-        transaction.commit().await.map_err(IndexError::Write)
+        self.commit(transaction).await
     }
 
     /// Registers a user for a whole top-level folder. Looks only at users who could be in the way, since a lost index
@@ -257,6 +272,10 @@ impl Writer {
     /// # Errors
     /// As [`Index::add_user`].
     pub async fn adopt_user(&self, user: &User) -> Result<(), IndexError> {
+        patiently(|| self.adopt_user_once(user)).await
+    }
+
+    async fn adopt_user_once(&self, user: &User) -> Result<(), IndexError> {
         let folder = user.prefix.as_str();
         let transaction = self.begin_on_users().await?;
         let bytewise = Dialect::of(&transaction).words().bytewise;
@@ -281,7 +300,7 @@ impl Writer {
             check_free(&[other], user.id, &user.name, &user.prefix)?;
         }
         insert(&transaction, user).await?;
-        transaction.commit().await.map_err(IndexError::Write)
+        self.commit(transaction).await
     }
 }
 

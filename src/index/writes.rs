@@ -12,8 +12,8 @@ use super::dialect::Dialect;
 use super::dialect::copy::{Bulk, Refreshing};
 use super::error::IndexError;
 use super::journal;
-use super::lease;
-use super::retry::{Patience, unconfirmed};
+use super::lease::{self, Under};
+use super::retry::{patiently, unconfirmed};
 use crate::clock;
 use crate::model::{ObjectFacts, RecordId, Timestamp, UserId, parent_of};
 
@@ -56,8 +56,8 @@ pub struct Refresh {
 #[derive(Debug, Clone)]
 pub struct Writer {
     db: DatabaseConnection,
-    /// The run under whose lease it writes, if it needs one.
-    task: Option<String>,
+    /// The lease under which it writes, if it needs one.
+    under: Option<Under>,
 }
 
 impl Index {
@@ -66,7 +66,7 @@ impl Index {
     /// # Errors
     /// When the index was opened for reading.
     pub fn writer(&self) -> Result<Writer, IndexError> {
-        Ok(Writer { db: self.writing()?.clone(), task: None })
+        Ok(Writer { db: self.writing()?.clone(), under: None })
     }
 }
 
@@ -86,9 +86,9 @@ const INSERT: &str = "INSERT INTO stored_files \
      FROM json_each(?) WHERE true ON CONFLICT (user_id, path) DO NOTHING";
 
 impl Writer {
-    /// Makes a handle that writes only while the run `task` holds the lease.
-    pub(super) fn under(db: DatabaseConnection, task: String) -> Self {
-        Self { db, task: Some(task) }
+    /// Makes a handle that writes only while the lease is held.
+    pub(super) fn under(db: DatabaseConnection, under: Under) -> Self {
+        Self { db, under: Some(under) }
     }
 
     /// Makes and refreshes records, all or none.
@@ -98,13 +98,7 @@ impl Writer {
     /// # Errors
     /// When the database does; then nothing of the batch is written.
     pub async fn write(&self, creates: &[NewRecord], updates: &[Refresh]) -> Result<Written, IndexError> {
-        let mut patience = Patience::default();
-        loop {
-            match self.write_once(creates, updates).await {
-                Err(error) if patience.again(&error).await => {}
-                done => return done,
-            }
-        }
+        patiently(|| self.write_once(creates, updates)).await
     }
 
     async fn write_once(&self, creates: &[NewRecord], updates: &[Refresh]) -> Result<Written, IndexError> {
@@ -115,7 +109,7 @@ impl Writer {
             let rows = refresh_rows(updates);
             let refreshing = Refreshing { journal: &journal, update: &update, rows: &rows };
             let refresh = (!updates.is_empty()).then_some(refreshing);
-            return Bulk { creates, refresh, now, task: self.task.as_deref() }.write(&self.db).await;
+            return Bulk { creates, refresh, now, under: self.under.as_ref() }.write(&self.db).await;
         }
         let now = now.to_text();
         let transaction = self.begin().await?;
@@ -142,19 +136,19 @@ impl Writer {
         }
         if !updates.is_empty() {
             let rows = refresh_rows(updates);
-            let values = [self.task.clone().into(), now.as_str().into(), rows.as_str().into()];
+            let values = [self.task().map(str::to_owned).into(), now.as_str().into(), rows.as_str().into()];
             transaction.execute_raw(dialect.sql(&journal, values)).await.map_err(IndexError::Write)?;
             let values = [now.as_str().into(), rows.into()];
             let updated = transaction.execute_raw(dialect.sql(&update, values)).await.map_err(IndexError::Write)?;
             written.updated = updated.rows_affected();
         }
-        transaction.commit().await.map_err(unconfirmed)?;
+        self.commit(transaction).await?;
         Ok(written)
     }
 
     /// Returns the run that it writes for, if it writes for one.
     pub(super) fn task(&self) -> Option<&str> {
-        self.task.as_deref()
+        self.under.as_ref().map(|under| under.task.as_str())
     }
 
     /// Begins a transaction that has the write lock from its start: one that took it later could fail half-way.
@@ -165,10 +159,19 @@ impl Writer {
             ..Default::default()
         };
         let transaction = self.db.begin_with_options(options).await.map_err(IndexError::Write)?;
-        if let Some(task) = &self.task {
+        if let Some(task) = self.task() {
             lease::check(&transaction, task).await?;
         }
         Ok(transaction)
+    }
+
+    /// Commits what [`Writer::begin`] has begun. Under a lease that is a sign of life: whoever has waited for the end of a
+    /// long batch finds it renewed.
+    pub(super) async fn commit(&self, transaction: DatabaseTransaction) -> Result<(), IndexError> {
+        if let Some(under) = &self.under {
+            lease::renew(&transaction, under).await?;
+        }
+        transaction.commit().await.map_err(unconfirmed)
     }
 }
 

@@ -57,6 +57,9 @@ impl Run<'_> {
     /// Waits for the next record of `user`. Records that are left out may be those of renamed files all the same.
     pub(super) async fn load(&mut self, user: UserId) -> Result<(), Stop> {
         self.cursor.load(user).await?;
+        for record in self.cursor.take_unplaced() {
+            self.damaged(&IndexError::Damaged(record));
+        }
         let left_out = self.cursor.take_left_out();
         self.scopes.count_unjudged(user, left_out.records);
         for print in left_out.prints.into_iter().filter(|_| self.moves) {
@@ -67,10 +70,6 @@ impl Run<'_> {
 
     /// Leaves the user at whose end the cursor is.
     fn leave_user(&mut self) {
-        if let Some(record) = self.cursor.broken_at() {
-            self.damaged(&IndexError::Damaged(record));
-            self.scopes.distrust_current();
-        }
         if let Some(record) = self.cursor.blob_path() {
             self.damaged(&IndexError::BlobPath(record));
         }

@@ -14,6 +14,8 @@ pub(super) struct RecordCursor {
     last: Option<String>,
     excludes: Excludes,
     left_out: LeftOut,
+    /// Records without a place in the order.
+    unplaced: Vec<RecordId>,
 }
 
 /// Records that are left out.
@@ -28,12 +30,12 @@ pub(super) struct LeftOut {
 impl RecordCursor {
     /// Stands before the first record that is not left out.
     pub(super) fn new(pages: RecordPages, excludes: Excludes) -> Self {
-        Self { pages, page: None, at: 0, last: None, excludes, left_out: LeftOut::default() }
+        Self { pages, page: None, at: 0, last: None, excludes, left_out: LeftOut::default(), unplaced: Vec::new() }
     }
 
     /// Tells whether the next record of the user is at hand without waiting.
     pub(super) fn is_ready(&self) -> bool {
-        self.page.as_ref().is_some_and(|page| self.at < page.len() || page.is_empty())
+        self.page.as_ref().is_some_and(|page| self.at < page.len() || page.is_end())
     }
 
     /// Waits until the next record of `user`, or the end of the user's records, is at hand.
@@ -44,6 +46,7 @@ impl RecordCursor {
                 return Err(CursorError::Ended);
             }
             self.check_order(&page)?;
+            self.unplaced.extend(page.unplaced());
             self.at = 0;
             self.page = Some(page);
             self.pass_excluded();
@@ -82,9 +85,10 @@ impl RecordCursor {
         self.page.as_ref().and_then(RecordPage::blob_path)
     }
 
-    /// Returns the record that keeps the user's further records from being read, if there is one. Known at the end.
-    pub(super) fn broken_at(&self) -> Option<RecordId> {
-        self.page.as_ref().and_then(RecordPage::broken_at)
+    /// Takes the records that were met since this was asked last and have no place in the order, as their paths are no
+    /// readable text.
+    pub(super) fn take_unplaced(&mut self) -> Vec<RecordId> {
+        std::mem::take(&mut self.unplaced)
     }
 
     /// Goes on to the next record.
@@ -111,6 +115,7 @@ impl RecordCursor {
     pub(super) fn leave(&mut self) {
         self.page = None;
         self.last = None;
+        self.unplaced.clear();
     }
 }
 

@@ -153,11 +153,7 @@ impl Reconciler {
         {
             tracing::warn!(%error, "the journal could not be trimmed; the next run does it");
         }
-        if let Err(error) = lease.writer().end_task(&task.to_string(), &outcome).await {
-            // What the run did is done; its row is ended by whoever takes the lease next.
-            tracing::warn!(%error, "how the run ended could not be written down");
-        }
-        lease.release().await;
+        lease.end(&outcome).await;
         ended
     }
 

@@ -219,13 +219,6 @@ impl Scopes {
         }
     }
 
-    /// Notes that the current scope cannot be trusted.
-    pub(super) fn distrust_current(&mut self) {
-        if let Some(scope) = self.current() {
-            scope.complete = false;
-        }
-    }
-
     /// Notes that nothing from the current scope on can be trusted.
     pub(super) fn distrust_rest(&mut self) {
         self.scopes.iter_mut().skip(self.at).for_each(|s| s.complete = false);

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use sea_orm::DatabaseConnection;
 use serde_json::json;
-use storm_index::index::{Access, Candidate, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome};
-use storm_index::model::{ObjectFacts, Timestamp};
+use storm_index::index::{
+    Access, Candidate, Carry, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome, Refresh, User,
+};
+use storm_index::model::{ObjectFacts, Prefix, Timestamp};
 use uuid::Uuid;
 
-use crate::support::database::{TestDatabase, column, execute};
+use crate::support::database::{TestDatabase, column, execute, on_postgres};
 use crate::support::playground::{Playground, block_on};
 
 /// Whoever sees that a run has ended may begin the next one.
@@ -166,6 +169,165 @@ fn law_12_a_living_holder_keeps_its_lease() {
             tokio::task::yield_now().await;
         }
         assert!(matches!(index.take_lease(Uuid::now_v7(), &json!({}), terms).await, Err(IndexError::Held(_))));
+        lease.release().await;
+        index.close().await;
+    });
+}
+
+/// Terms under which only what is written is a sign of life.
+const SILENT: LeaseTerms = LeaseTerms { expiry: Duration::from_secs(1_000), heartbeat: Duration::from_secs(100_000) };
+
+fn object(key: &str, size: u64) -> ObjectFacts {
+    ObjectFacts { key: key.into(), size, last_modified: Timestamp::from_micros(5), etag: None }
+}
+
+fn record(key: &str, first: bool) -> [NewRecord; 1] {
+    [NewRecord { user: 1, object: object(key, 1), path_at: 2, content_type: "text/plain", first }]
+}
+
+/// However long a batch took: who waits for its end finds a lease that lives.
+#[test]
+fn law_12_each_batch_is_a_sign_of_life() {
+    async fn silence(db: &DatabaseConnection) {
+        execute(db, "UPDATE lease SET expires_at = 1").await;
+    }
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.unwrap();
+        let lease = index.take_lease(Uuid::now_v7(), &json!({}), SILENT).await.unwrap();
+        let (writer, db) = (lease.writer(), database.connect().await);
+        for what in ["first", "create", "update", "carry", "delete", "adopt", "unsettle", "settle", "bind", "trim"] {
+            let page = index.records(vec![1]).next().await.unwrap().unwrap();
+            let (id, version) = match page.is_empty() {
+                true => (0, Vec::new()),
+                false => (page.get(0).id, page.get(0).version.to_vec()),
+            };
+            silence(&db).await;
+            match what {
+                "first" => assert_eq!(writer.write(&record("1/a", true), &[]).await.unwrap().created, 1),
+                "create" => assert_eq!(writer.write(&record("1/b", false), &[]).await.unwrap().created, 1),
+                "update" => {
+                    let refresh = Refresh { id, version, object: object("1/a", 7), content_type: "text/plain" };
+                    assert_eq!(writer.write(&[], &[refresh]).await.unwrap().updated, 1);
+                }
+                "carry" => {
+                    let object = object("1/c", 7);
+                    let carry = Carry { id, user: 1, version, object, path_at: 2, content_type: "text/plain" };
+                    writer.carry(&[carry]).await.unwrap();
+                }
+                "delete" => {
+                    writer.delete(&[Candidate { id, user: 1, version: &version }]).await.unwrap();
+                }
+                "adopt" => {
+                    let prefix = Prefix::parse("adopted").unwrap();
+                    writer.adopt_user(&User { id: 2, name: "adopted".into(), prefix }).await.unwrap();
+                }
+                "unsettle" => writer.unsettle(&[1]).await.unwrap(),
+                "settle" => writer.settle(&[1]).await.unwrap(),
+                "bind" => writer.bind(Uuid::now_v7()).await.unwrap(),
+                _ => drop(writer.trim_journal(Duration::ZERO).await.unwrap()),
+            }
+            assert!(index.lease_holder().await.unwrap().is_some(), "{what}");
+        }
+        lease.release().await;
+        index.close().await;
+    });
+}
+
+/// While a run writes for longer than its lease lives, it is not another program that holds the lock.
+#[test]
+fn law_12_who_writes_for_long_is_named() {
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        let task = Uuid::now_v7();
+        let lease = index.take_lease(task, &json!({}), SILENT).await.unwrap();
+        let batch = database.connect().await;
+        execute(&batch, "UPDATE lease SET expires_at = 1").await;
+        // What the run holds in a transaction of its own.
+        let lock = if on_postgres() { "BEGIN; SELECT 1 FROM lease FOR KEY SHARE" } else { "BEGIN IMMEDIATE" };
+        execute(&batch, lock).await;
+        match index.take_lease(Uuid::now_v7(), &json!({}), SILENT).await {
+            Err(IndexError::Held(holder)) => assert_eq!(holder.task_id, task.to_string()),
+            other => panic!("{other:?}"),
+        }
+        execute(&batch, "COMMIT").await;
+        // Now that nobody writes, its silence counts.
+        index.take_lease(Uuid::now_v7(), &json!({}), SILENT).await.unwrap().release().await;
+        lease.release().await;
+        index.close().await;
+    });
+}
+
+/// A run whose end could not be written down is ended by the next one, and not RUNNING for ever.
+#[test]
+fn law_12_an_end_that_could_not_be_written_is_found() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    let first = playground.rebuild(&["--mode", "sync"]).ends(0).json();
+    let (refuse, again) = if on_postgres() {
+        (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$; \
+             CREATE TRIGGER refuse BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION refuse()",
+            "DROP TRIGGER refuse ON tasks",
+        )
+    } else {
+        (
+            "CREATE TRIGGER refuse BEFORE UPDATE ON tasks BEGIN SELECT raise(ABORT, 'refused'); END",
+            "DROP TRIGGER refuse",
+        )
+    };
+    let restore = ["restore", first["task_id"].as_str().unwrap(), "--format", "json"];
+    for args in [&["rebuild", "--mode", "sync", "--format", "json"][..], &restore] {
+        playground.sql(refuse);
+        let ran = playground.run(args).ends(0);
+        assert!(ran.err.contains("could not be written down"), "{ran:?}");
+        playground.sql(again);
+        if on_postgres() {
+            playground.sql("DROP FUNCTION refuse");
+        }
+        playground.rebuild(&["--mode", "sync"]).ends(0);
+        let id = ran.json()["task_id"].as_str().unwrap().to_owned();
+        let task = playground.run(&["task", "show", &id, "--format", "json"]).ends(0).json();
+        assert_eq!((&task["status"], &task["errors"][0]["code"]), (&json!("FAILED"), &json!("holder_vanished")));
+    }
+}
+
+/// A clock that was ahead when a holder vanished locks nobody out once it is right.
+#[test]
+fn law_12_a_lease_of_the_future_is_void() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    let now = if on_postgres() {
+        "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+    } else {
+        "unixepoch('now', 'subsec')"
+    };
+    let taken = |ahead: &str| {
+        playground.sql(&format!(
+            "UPDATE lease SET task_id = 'theirs', holder = 'process 1 on far', machine = 'far', process = '1 1', \
+             taken_at = {now} + {ahead}, expires_at = {now} + {ahead} + 30"
+        ));
+    };
+    taken("1");
+    playground.rebuild(&["--mode", "sync"]).ends(5).complains(&["theirs", "far"]);
+    taken("1e7");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    // Whoever lives and sees the clock set back goes on.
+    block_on(async {
+        let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
+        let terms = LeaseTerms { expiry: Duration::from_secs(30), heartbeat: Duration::from_millis(20) };
+        let lease = index.take_lease(Uuid::now_v7(), &json!({}), terms).await.unwrap();
+        let db = playground.database().await;
+        execute(&db, "UPDATE lease SET taken_at = taken_at + 1e7, expires_at = expires_at + 1e7").await;
+        let ahead = column(&db, "SELECT CAST(expires_at AS TEXT) FROM lease").await;
+        while column(&db, "SELECT CAST(expires_at AS TEXT) FROM lease").await == ahead {
+            tokio::task::yield_now().await;
+        }
+        let is_ahead = format!("SELECT CAST(count(*) AS TEXT) FROM lease WHERE taken_at > {now}");
+        assert_eq!(column(&db, &is_ahead).await, ["0"]);
+        assert!(index.lease_holder().await.unwrap().is_some());
         lease.release().await;
         index.close().await;
     });

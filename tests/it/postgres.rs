@@ -7,10 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use storm_index::index::{Access, Candidate, Fate, Index, NewRecord, NewUser};
-use storm_index::model::{ObjectFacts, Timestamp};
+use serde_json::json;
+use storm_index::index::{
+    Access, Candidate, Fate, Index, IndexError, LeaseTerms, NewLink, NewRecord, NewUser, Outcome, User,
+};
+use storm_index::model::{ObjectFacts, Prefix, Timestamp};
 use storm_index::reconcile::{Mode, Reconciler, Request, Silent, Status};
 use storm_index::storage::Storage;
+use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase, column, execute};
 use crate::support::playground::{Playground, block_on};
@@ -368,6 +372,142 @@ fn a_deadlock_is_tried_again() {
         execute(&other, &format!("SELECT 1 FROM stored_files WHERE id = {low} FOR UPDATE")).await;
         execute(&other, "COMMIT").await;
         assert_eq!(deleting.await.unwrap().unwrap(), [Fate::Deleted, Fate::Deleted]);
+        index.close().await;
+    });
+}
+
+/// Whatever is tried again has certainly not happened; whoever asked for it does not hear of it.
+#[test]
+fn the_small_writes_are_tried_again_as_well() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = TestDatabase::fresh();
+    block_on(async {
+        let index = Index::open(&database.url(), Access::Write).await.unwrap();
+        let db = database.connect().await;
+        // The first write to one of these tables loses a deadlock; a sequence does not forget that it was asked.
+        let hiccup = "CREATE SEQUENCE hiccups; CREATE FUNCTION hiccup() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                      IF nextval('hiccups') = 1 THEN RAISE EXCEPTION 'hiccup' USING ERRCODE = '40P01'; END IF; \
+                      RETURN NULL; END $$";
+        execute(&db, hiccup).await;
+        for table in ["users", "tasks", "storage_binding", "journal"] {
+            let trigger = "AFTER INSERT OR UPDATE OR DELETE";
+            let trigger = format!("CREATE TRIGGER hiccup {trigger} ON {table} EXECUTE FUNCTION hiccup()");
+            execute(&db, &trigger).await;
+        }
+        let task = Uuid::now_v7();
+        let outcome = Outcome { status: "SUCCESSFUL", result: json!({}), errors: json!([]) };
+        let user = |id| User { id, name: format!("u{id}"), prefix: Prefix::parse(&format!("u{id}")).unwrap() };
+        let mut lease = None;
+        for what in ["add", "rename", "take", "adopt", "unsettle", "settle", "bind", "trim", "end", "remove"] {
+            execute(&db, "SELECT setval('hiccups', 1, false)").await;
+            let writer = lease.as_ref().map(storm_index::index::Lease::writer);
+            let writer = || writer.clone().unwrap();
+            let done: Result<(), IndexError> = match what {
+                "add" => index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.map(drop),
+                "rename" => index.rename_user("u", "v").await.map(drop),
+                "take" => index.take_lease(task, &json!({}), LeaseTerms::default()).await.map(|it| lease = Some(it)),
+                "adopt" => writer().adopt_user(&user(7)).await,
+                "unsettle" => writer().unsettle(&[1]).await,
+                "settle" => writer().settle(&[1]).await,
+                "bind" => writer().bind(Uuid::now_v7()).await,
+                "trim" => writer().trim_journal(std::time::Duration::ZERO).await.map(drop),
+                "end" => writer().end_task(&task.to_string(), &outcome).await,
+                _ => index.remove_user("v").await.map(drop),
+            };
+            assert!(done.is_ok(), "{what}: {done:?}");
+            let asked = column(&db, "SELECT CAST(last_value AS text) FROM hiccups").await;
+            assert!(asked[0].parse::<u64>().unwrap() > 1, "{what} met no hiccup");
+        }
+        assert_eq!(index.lease_holder().await.unwrap(), None);
+        index.close().await;
+    });
+}
+
+/// A restore that brings the old record back in the moment of a link takes nothing from the link.
+#[test]
+fn a_link_to_a_record_that_is_replaced_leads_to_the_new_one() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = TestDatabase::fresh();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let index = with_records(&database, 1).await;
+        let (other, watcher) = (database.connect().await, database.connect().await);
+        let replace = "BEGIN; DELETE FROM stored_files; \
+                       INSERT INTO stored_files (id, user_id, path) VALUES (77, 1, 'f00000')";
+        let link = |token: &str| NewLink { user: 1, path: "f00000".into(), token: token.into(), expires_at: None };
+        for (id, undone) in [(77, false), (78, true)] {
+            execute(&other, &replace.replace("77", &id.to_string())).await;
+            let (shared, new) = (index.clone(), link(&format!("t{id}")));
+            let linking = tokio::spawn(async move { shared.create_link(new).await });
+            let waiting = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while column(&watcher, waiting).await == ["0"] && !linking.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            let end = if undone { "DELETE FROM stored_files; COMMIT" } else { "COMMIT" };
+            execute(&other, end).await;
+            match linking.await.unwrap() {
+                Ok(link) => assert_eq!((link.stored_file_id, undone), (id, false)),
+                Err(IndexError::UnknownPath { .. }) => assert!(undone, "there is a record"),
+                Err(other) => panic!("{other}"),
+            }
+            execute(&other, "DELETE FROM share_links").await;
+        }
+        index.close().await;
+    });
+}
+
+/// A batch that takes long does not keep its run from giving signs of life.
+#[test]
+fn law_12_signs_of_life_go_past_a_long_batch() {
+    if !database::on_postgres() {
+        return;
+    }
+    let database = TestDatabase::fresh();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let index = with_records(&database, 1).await;
+        let (expiry, heartbeat) = (std::time::Duration::from_secs(30), std::time::Duration::from_millis(20));
+        let task = Uuid::now_v7();
+        let lease = index.take_lease(task, &json!({}), LeaseTerms { expiry, heartbeat }).await.unwrap();
+        let (other, watcher) = (database.connect().await, database.connect().await);
+        execute(&other, "BEGIN; LOCK TABLE stored_files").await;
+        let writer = lease.writer();
+        let batch = tokio::spawn(async move { writer.write(&[record("1/new", false)], &[]).await });
+        let held =
+            "SELECT CAST(count(*) AS text) FROM pg_locks WHERE relation = 'stored_files'::regclass AND NOT granted";
+        while column(&watcher, held).await == ["0"] && !batch.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let expires = "SELECT CAST(expires_at AS text) FROM lease";
+        let before = column(&watcher, expires).await;
+        while column(&watcher, expires).await == before && !batch.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!batch.is_finished(), "no sign of life came through");
+        match index.take_lease(Uuid::now_v7(), &json!({}), LeaseTerms::default()).await {
+            Err(IndexError::Held(holder)) => assert_eq!(holder.task_id, task.to_string()),
+            other => panic!("{other:?}"),
+        }
+        // The end of the run waits for what it has under way, and nobody else begins before.
+        let writer = lease.writer();
+        let outcome = Outcome { status: "SUCCESSFUL", result: json!({}), errors: json!([]) };
+        let end = tokio::spawn(async move { writer.end_task(&task.to_string(), &outcome).await });
+        let two = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while column(&watcher, two).await == ["1"] && !end.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!end.is_finished(), "it ended before its last batch");
+        execute(&other, "COMMIT").await;
+        assert_eq!(batch.await.unwrap().unwrap().created, 1);
+        end.await.unwrap().unwrap();
+        assert_eq!(index.task(&task.to_string()).await.unwrap().status, "SUCCESSFUL");
+        drop(lease);
         index.close().await;
     });
 }

@@ -7,9 +7,9 @@ use sea_orm::sqlx::postgres::{PgConnection, PgPool};
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Executor as _};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
-use super::{numbered, postgres};
+use super::{Dialect, numbered, postgres};
 use crate::index::error::IndexError;
-use crate::index::lease::HELD;
+use crate::index::lease::{Under, held, sign};
 use crate::index::retry::{is_duplicate, unconfirmed};
 use crate::index::writes::{NewRecord, Written};
 use crate::model::{Timestamp, UserId, name_of, parent_of};
@@ -31,8 +31,8 @@ pub(crate) struct Bulk<'b> {
     pub(crate) refresh: Option<Refreshing<'b>>,
     /// The moment that is written down.
     pub(crate) now: Timestamp,
-    /// The run under whose lease it is written.
-    pub(crate) task: Option<&'b str>,
+    /// The lease under which it is written.
+    pub(in crate::index) under: Option<&'b Under>,
 }
 
 /// The statements that bring records up to date.
@@ -64,9 +64,8 @@ impl Bulk<'_> {
     async fn once(self, pool: &PgPool, straight: bool) -> Result<Written, IndexError> {
         let mut connection = pool.acquire().await.map_err(failed)?;
         let mut transaction = connection.begin().await.map_err(failed)?;
-        if let Some(task) = self.task {
-            let look = numbered(&format!("{HELD} FOR UPDATE"));
-            let look = sqlx::query(AssertSqlSafe(look)).bind(task);
+        if let Some(under) = self.under {
+            let look = sqlx::query(AssertSqlSafe(numbered(&held(Dialect::Postgres)))).bind(&under.task);
             look.fetch_optional(&mut *transaction).await.map_err(failed)?.ok_or(IndexError::LeaseLost)?;
         }
         let mut written = Written::default();
@@ -98,10 +97,20 @@ impl Bulk<'_> {
         }
         if let Some(Refreshing { journal, update, rows }) = self.refresh {
             let now = self.now.to_text();
-            let journal = sqlx::query(AssertSqlSafe(numbered(journal))).bind(self.task).bind(&now).bind(rows);
+            let journal = sqlx::query(AssertSqlSafe(numbered(journal)))
+                .bind(self.under.map(|under| &under.task))
+                .bind(&now)
+                .bind(rows);
             journal.execute(&mut *transaction).await.map_err(failed)?;
             let update = sqlx::query(AssertSqlSafe(numbered(update))).bind(&now).bind(rows);
             written.updated = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected();
+        }
+        if let Some(under) = self.under {
+            let sign = sqlx::query(AssertSqlSafe(numbered(&sign(Dialect::Postgres))));
+            let sign = sign.bind(under.expiry.as_secs_f64()).bind(&under.task).execute(&mut *transaction);
+            if sign.await.map_err(failed)?.rows_affected() == 0 {
+                return Err(IndexError::LeaseLost);
+            }
         }
         transaction.commit().await.map_err(|e| unconfirmed(DbErr::Exec(RuntimeErr::SqlxError(e.into()))))?;
         Ok(written)

@@ -32,6 +32,8 @@ pub(super) struct Words {
     pub(super) active: &'static str,
     /// Keeps the rows of a SELECT as they are until the end of the transaction.
     pub(super) lock: &'static str,
+    /// Keeps the row of a SELECT from being locked by others until the end of the transaction, but not from being updated.
+    pub(super) keep_lease: &'static str,
     /// Keeps the rows that a SELECT takes from `stored_files` from going until the end of the transaction.
     pub(super) keep_records: &'static str,
     /// Has text compared by its bytes.
@@ -75,6 +77,7 @@ static SQLITE: Words = Words {
              OR unixepoch(expires_at, 'subsec') IS NULL OR unixepoch(expires_at, 'subsec') >= ?))",
     // A transaction that writes has the whole database to itself.
     lock: "",
+    keep_lease: "",
     keep_records: "",
     bytewise: "",
     seconds: "unixepoch('now', 'subsec')",
@@ -98,6 +101,7 @@ static POSTGRES: Words = Words {
     ids: "(SELECT CAST(CAST(value AS text) AS bigint) FROM json_array_elements(CAST(? AS json)))",
     active: "(is_active IS DISTINCT FROM false AND (expires_at IS NULL OR expires_at >= to_timestamp(?)))",
     lock: " FOR UPDATE",
+    keep_lease: " FOR KEY SHARE",
     // As the foreign key of a link does.
     keep_records: " FOR KEY SHARE OF stored_files",
     bytewise: " COLLATE \"C\"",

@@ -1,7 +1,9 @@
 //! Many records in one value: the database joins the columns of a page of records into one text, which is several times
 //! faster than one row each, and the page lends the facts out without copying them.
 
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use std::borrow::Cow;
+
+use sea_orm::{ConnectionTrait, Value};
 
 use super::Dialect;
 use crate::index::error::IndexError;
@@ -9,6 +11,9 @@ use crate::model::{RecordFacts, RecordId, Timestamp, UserId};
 
 /// The columns of a packed record, in order; the whole is what [`RecordFacts::version`] compares.
 const COLUMNS: [&str; 8] = ["id", "path", "size", "content_type", "etag", "last_modified", "created_at", "updated_at"];
+
+/// Where among them the path is.
+const PATH: usize = 1;
 
 /// Between columns, between records, and instead of NULL: control characters that no key has. Should a column have one
 /// all the same, the count of separators tells, and the page is read column by column.
@@ -31,6 +36,10 @@ pub(crate) struct PackedPage {
     ids: Vec<RecordId>,
     /// The places of records with a column that is not readable text.
     damaged: Vec<usize>,
+    /// Records whose path is not readable text.
+    unplaced: Vec<RecordId>,
+    /// The path of the last one of all, should that be one of those.
+    odd_end: Option<Vec<u8>>,
     /// Known to the empty page at the end.
     blob_path: Option<RecordId>,
 }
@@ -40,7 +49,7 @@ impl PackedPage {
     pub(crate) async fn read(
         db: &impl ConnectionTrait,
         user: UserId,
-        after: Option<&str>,
+        after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Self, IndexError> {
         let query = format!(
@@ -67,7 +76,15 @@ impl PackedPage {
 
     /// Makes a page without records.
     pub(crate) fn empty() -> Self {
-        Self { text: String::new(), rows: Vec::new(), ids: Vec::new(), damaged: Vec::new(), blob_path: None }
+        Self {
+            text: String::new(),
+            rows: Vec::new(),
+            ids: Vec::new(),
+            damaged: Vec::new(),
+            unplaced: Vec::new(),
+            odd_end: None,
+            blob_path: None,
+        }
     }
 
     /// Splits a packed page. `None` when the separators do not add up, because a column has one of them.
@@ -98,7 +115,7 @@ impl PackedPage {
     async fn read_columns(
         db: &impl ConnectionTrait,
         user: UserId,
-        after: Option<&str>,
+        after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Self, IndexError> {
         let columns: Vec<String> = COLUMNS.iter().map(|c| format!("CAST(ifnull({c}, char(24)) AS BLOB)")).collect();
@@ -107,32 +124,61 @@ impl PackedPage {
         let mut page = Self::empty();
         for row in db.query_all_raw(Dialect::Sqlite.sql(&query, values)).await.map_err(IndexError::Read)? {
             let id: RecordId = row.try_get_by_index(0).map_err(IndexError::Read)?;
-            page.push(id, &row)?;
+            let columns = (1..=COLUMNS.len()).map(|at| row.try_get_by_index(at)).collect::<Result<Vec<_>, _>>();
+            page.push(id, columns.map_err(IndexError::Read)?);
         }
         Ok(page)
     }
 
-    fn push(&mut self, id: RecordId, row: &QueryResult) -> Result<(), IndexError> {
-        let border = |at: usize| u32::try_from(at).map_err(|_| IndexError::Damaged(id));
-        let mut borders = [border(self.text.len())?; 9];
-        for column in 0..COLUMNS.len() {
-            let bytes: Vec<u8> = row.try_get_by_index(column + 1).map_err(IndexError::Read)?;
-            match std::str::from_utf8(&bytes) {
-                Ok(text) => self.text.push_str(text),
-                // Without its path a record has no place in the order.
-                Err(_) if COLUMNS[column] == "path" => return Err(IndexError::Damaged(id)),
-                Err(_) => {
-                    self.text.push_str(&String::from_utf8_lossy(&bytes));
+    fn push(&mut self, id: RecordId, mut columns: Vec<Vec<u8>>) {
+        let start = self.text.len();
+        self.odd_end = None;
+        match self.lay_out(&columns) {
+            Some((borders, is_readable)) => {
+                if !is_readable {
                     self.damaged.push(self.rows.len());
                 }
+                self.ids.push(id);
+                self.rows.push(borders);
             }
+            None => {
+                self.text.truncate(start);
+                self.unplaced.push(id);
+                self.odd_end = Some(columns.swap_remove(PATH));
+            }
+        }
+    }
+
+    /// Writes a record behind the others; returns its borders, and whether all of it is readable text. `None` when it has no
+    /// place: its path is no text, or the page is too long.
+    fn lay_out(&mut self, columns: &[Vec<u8>]) -> Option<([u32; 9], bool)> {
+        let border = |text: &String| u32::try_from(text.len()).ok();
+        let (mut borders, mut is_readable) = ([border(&self.text)?; 9], true);
+        for (at, bytes) in columns.iter().enumerate() {
+            let text = String::from_utf8_lossy(bytes);
+            // A readable text is not copied by that.
+            if matches!(text, Cow::Owned(_)) {
+                is_readable = false;
+                if at == PATH {
+                    return None;
+                }
+            }
+            self.text.push_str(&text);
             // The same separator as in the packed form, so that a record has one version, however it was read.
             self.text.push(char::from(UNIT));
-            borders[column + 1] = border(self.text.len())?;
+            borders[at + 1] = border(&self.text)?;
         }
-        self.ids.push(id);
-        self.rows.push(borders);
-        Ok(())
+        Some((borders, is_readable))
+    }
+
+    /// See [`crate::index::RecordPage::unplaced`].
+    pub(crate) fn unplaced(&self) -> &[RecordId] {
+        &self.unplaced
+    }
+
+    /// Returns the path of the last record that was read, whatever it is.
+    pub(crate) fn last(&self) -> Option<&[u8]> {
+        self.odd_end.as_deref().or_else(|| Some(self.path(self.len().checked_sub(1)?).as_bytes()))
     }
 
     /// See [`crate::index::RecordPage::blob_path`].
@@ -169,9 +215,10 @@ impl PackedPage {
 }
 
 /// A page begins behind the last path of the one before. The first has no border: even the empty path is greater.
-fn page_clause(after: Option<&str>) -> &'static str {
+fn page_clause(after: Option<&[u8]>) -> &'static str {
     match after {
-        Some(_) => "WHERE user_id = ? AND path > ? AND path < x'' ORDER BY path LIMIT ?",
+        // Its bytes, for it may be no text; what is made of them is one all the same, and sorts where it stood.
+        Some(_) => "WHERE user_id = ? AND path > CAST(? AS TEXT) AND path < x'' ORDER BY path LIMIT ?",
         None => "WHERE user_id = ? AND path < x'' ORDER BY path LIMIT ?",
     }
 }
@@ -182,9 +229,9 @@ async fn blob_path(db: &impl ConnectionTrait, user: UserId) -> Result<Option<Rec
     db.query_one_raw(Dialect::Sqlite.sql(query, [user.into()])).await?.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-fn page_values(user: UserId, after: Option<&str>, limit: u32) -> Vec<Value> {
+fn page_values(user: UserId, after: Option<&[u8]>, limit: u32) -> Vec<Value> {
     let mut values: Vec<Value> = vec![user.into()];
-    values.extend(after.map(Value::from));
+    values.extend(after.map(|path| Value::from(path.to_vec())));
     values.push(limit.into());
     values
 }

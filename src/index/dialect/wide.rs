@@ -34,7 +34,7 @@ impl WidePage {
     pub(crate) async fn read(
         db: &impl ConnectionTrait,
         user: UserId,
-        after: Option<&str>,
+        after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Self, IndexError> {
         // The order is said, although the column has it: it has to be that of the bytes, and use the index.
@@ -43,7 +43,7 @@ impl WidePage {
         let first = "SELECT id, path, size, content_type, etag, last_modified, created_at, xmin FROM stored_files \
                      WHERE user_id = ? ORDER BY path COLLATE \"C\" LIMIT ?";
         let mut values: Vec<Value> = vec![user.into()];
-        values.extend(after.map(Value::from));
+        values.extend(after.map(|path| Value::from(String::from_utf8_lossy(path).into_owned())));
         values.push(i64::from(limit).into());
         let query = if after.is_some() { query } else { first };
         let rows = db.query_all_raw(Dialect::Postgres.sql(query, values)).await.map_err(IndexError::Read)?;
