@@ -534,3 +534,38 @@ fn law_07_status_tells_and_bind_mends() {
     playground.run(&["storage", "bind", "--force", "--print"]).ends(2);
     playground.run(&["storage", "status", "--storage", "/no/such/place"]).ends(4);
 }
+
+/// What is said without a run is what a run says, also where nobody asks for markers.
+#[test]
+fn law_07_an_outlook_says_what_a_run_says() {
+    let playground = synced(3);
+    let token = playground.run(&["share", "create", "--user-id", "1", "f0"]).ends(0).out;
+    let status = |exit| {
+        let args = ["storage", "status", "--identity", "none", "--format", "json"];
+        playground.run(&args).ends(exit).json()
+    };
+    assert_eq!((&status(0)["run"], &status(0)["marker"]), (&json!("go"), &json!("unchecked")));
+    let there = playground.path("files").join(MARKER);
+    let mine = std::fs::read(&there).unwrap();
+    let other = Uuid::now_v7();
+    playground.write(MARKER, &marker_document(other, Timestamp::from_micros(0)));
+    playground.remove("1/f0");
+    playground.rebuild(&["--identity", "none"]).ends(3);
+    let refused = status(3);
+    assert_eq!((&refused["run"], &refused["code"]), (&json!("refused"), &json!("wrong_storage")), "{refused}");
+    assert_eq!((&refused["marker"], &refused["storage_id"]), (&json!("found"), &json!(other.to_string())), "{refused}");
+    let dangling = |exit| playground.run(&["share", "list", "--dangling", "--identity", "none"]).ends(exit);
+    assert_eq!(dangling(3).out, "");
+    // A marker that is not there, or says nothing, is not asked for.
+    for damage in [None, Some("{")] {
+        match damage {
+            None => std::fs::remove_file(&there).unwrap(),
+            Some(damage) => playground.write(MARKER, damage),
+        }
+        playground.rebuild(&["--identity", "none"]).ends(1);
+        assert_eq!(status(0)["marker"], "unchecked");
+        assert!(dangling(0).out.contains(token.trim()));
+    }
+    std::fs::write(&there, mine).unwrap();
+    assert_eq!(status(0)["run"], "go");
+}
