@@ -136,6 +136,15 @@ impl Reconciler {
         Ok(Outlook { marker: is_heard.then_some(marker), bound, verdict })
     }
 
+    /// Tells whether a run would be refused for what the marker says, as far as anybody can say.
+    pub(super) async fn is_refused(&self) -> bool {
+        let Ok(seen) = self.see().await else { return false };
+        let (Ok(bound), Ok(has_records)) = (self.index.binding().await, self.index.has_records().await) else {
+            return false;
+        };
+        matches!(decide(self.identity, bound, seen, has_records), Decision::Refuse(_))
+    }
+
     /// Reads the marker.
     async fn see(&self) -> Result<Seen, Trouble> {
         self.heed(self.storage.read_marker().await)

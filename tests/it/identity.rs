@@ -535,6 +535,34 @@ fn law_07_status_tells_and_bind_mends() {
     playground.run(&["storage", "status", "--storage", "/no/such/place"]).ends(4);
 }
 
+/// On a wrong storage, what its folders are called is no mistake of the asker's.
+#[test]
+fn law_07_a_wrong_storage_is_told_before_its_folders() {
+    let playground = synced(3);
+    playground.run(&["user", "add", "bob", "--prefix", "teams/bob"]).ends(0);
+    playground.write("bob/x", "x");
+    let adopting = &[&["--adopt"][..], &["--adopt", "--mode", "sync"], &["--adopt", "--mode", "full", "--force"]];
+    // On the right one it is.
+    for args in adopting {
+        playground.rebuild(args).ends(2).complains(&["\"bob\"", "teams/bob"]);
+    }
+    let before = playground.dump();
+    let other = Uuid::now_v7();
+    playground.write(MARKER, &marker_document(other, Timestamp::from_micros(0)));
+    for args in adopting {
+        let ran = playground.rebuild(args).ends(3);
+        assert_eq!(ran.result()["refusal"]["code"], "wrong_storage", "{ran:?}");
+        let row = playground.run(&["task", "show", ran.json()["task_id"].as_str().unwrap()]).ends(0);
+        assert!(row.out.contains("wrong_storage"), "{row:?}");
+    }
+    playground.sql(
+        "UPDATE lease SET task_id = 'theirs', holder = 'process 1 on far', machine = 'far', process = '1 1', \
+         taken_at = 0, expires_at = 9e9",
+    );
+    playground.rebuild(&["--adopt", "--mode", "sync"]).ends(5).complains(&["theirs"]);
+    assert_eq!(playground.dump(), before);
+}
+
 /// What is said without a run is what a run says, also where nobody asks for markers.
 #[test]
 fn law_07_an_outlook_says_what_a_run_says() {
