@@ -93,3 +93,35 @@ fn where_no_row_can_be_left_none_is() {
     playground.rebuild(&["--database", &format!("{url}?mode=ro"), "--storage", "/no/such/place"]).ends(4);
     assert_eq!(playground.run(&["task", "list", "--format", "json"]).ends(0).json(), json!([]));
 }
+
+/// The one file is the whole index, whatever looked at it last.
+#[test]
+fn looking_leaves_nothing_beside_the_database() {
+    if database::on_postgres() {
+        return;
+    }
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    let beside = |what: &str| {
+        let files = playground.index.files();
+        let names: Vec<_> = files.iter().filter_map(|f| f.file_name()).map(|n| n.to_string_lossy()).collect();
+        assert!(!names.iter().any(|n| n.ends_with("-wal") || n.ends_with("-shm")), "{what}: {names:?}");
+    };
+    beside("user add");
+    let audit = playground.rebuild(&[]).ends(1);
+    beside("audit");
+    playground.rebuild(&["--mode", "sync", "--dry-run"]).ends(1);
+    beside("dry run");
+    let synced = playground.rebuild(&["--mode", "sync"]).ends(0).json()["task_id"].clone();
+    beside("sync");
+    playground.run(&["restore", synced.as_str().unwrap(), "--dry-run"]).ends(0);
+    beside("dry run of a restore");
+    playground.rebuild(&["--storage", "/no/such/place"]).ends(4);
+    beside("audit of nothing");
+    let copy = playground.path("copy.sqlite3");
+    let url = playground.index.url();
+    std::fs::copy(url.trim_start_matches("sqlite://"), &copy).unwrap();
+    let id = audit.json()["task_id"].as_str().unwrap().to_owned();
+    let copied = format!("sqlite://{}?mode=ro", copy.display());
+    playground.run(&["task", "show", &id, "--database", &copied]).ends(0);
+}
