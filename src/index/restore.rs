@@ -297,7 +297,7 @@ impl Restore<'_> {
             batch.ahead = connected.iter().copied().filter(|record| !turn.contains(record)).collect();
             let (cases, now) = gather.cases(&connected, &self.undoings).await?;
             let plan = settle(&cases);
-            let links = links::plan(&cases, &plan.verdicts, &gather.links(&cases).await?, clock::now());
+            let links = links::plan(&cases, &plan.verdicts, &gather.links(&cases).await?);
             for (case, verdict) in cases.iter().zip(&plan.verdicts) {
                 match verdict {
                     Verdict::Unchanged => batch.tally.records_unchanged += 1,

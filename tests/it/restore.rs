@@ -385,3 +385,64 @@ fn law_10_the_journal_is_trimmed_only_on_request() {
     playground.rebuild(&["--mode", "sync", "--journal-keep", "0"]).ends(0);
     assert_eq!(entries(), [""; 0]);
 }
+
+/// What had ended by itself is as it was: whatever the database reads as past is past.
+#[test]
+fn law_10_links_that_had_expired_come_back_as_they_were() {
+    let playground = in_step();
+    let ends: &[&str] = if database::on_postgres() {
+        &["-infinity", "0044-03-15 BC", "2020-01-01", "2020-01-01 00:00+01"]
+    } else {
+        &[
+            "2020-01-01",
+            "2020-01-01 00:00",
+            "2020-01-01T00:00",
+            "2020-01-01 00:00+01:00",
+            "2020-01-01T00:00Z",
+            "2020-01-01 24:00",
+            "2020-01-01  00:00:00.5 +01:00",
+        ]
+    };
+    for (n, end) in ends.iter().enumerate() {
+        playground.sql(&format!(
+            "INSERT INTO share_links (stored_file_id, token, expires_at) SELECT id, 't{n}', '{end}' FROM stored_files \
+             WHERE path = 'a'"
+        ));
+    }
+    let before = playground.dump();
+    playground.remove("1/a");
+    let cleaned = clean(&playground);
+    assert_eq!(numbers(&restore(&playground, &cleaned, &[]).ends(0)), [1, 0, ends.len() as u64, 0, 0]);
+    assert_eq!(playground.dump(), before);
+}
+
+/// No run takes an active link along; should a line of the journal say otherwise, its owner has ended it since.
+#[test]
+fn law_10_no_link_comes_back_to_life() {
+    let playground = in_step();
+    playground.remove("1/d");
+    let cleaned = clean(&playground);
+    let mut links = vec![
+        (json!({"token": "ended", "is_active": true, "expires_at": "2020-01-01T00:00:00+00:00"}), true),
+        (json!({"token": "endless", "is_active": true, "expires_at": null}), false),
+        (json!({"token": "later", "is_active": true, "expires_at": "2999-01-01T00:00:00+00:00"}), false),
+        (json!({"token": "off", "is_active": false, "expires_at": null}), false),
+    ];
+    if !database::on_postgres() {
+        links.push((json!({"token": "odd", "is_active": 1, "expires_at": "next tuesday"}), false));
+        links.push((json!({"token": "number", "is_active": 1, "expires_at": 7}), false));
+    }
+    for (n, (link, _)) in links.iter_mut().enumerate() {
+        link["id"] = json!(100 + n);
+        link["created_at"] = json!("2026-01-01T00:00:00+00:00");
+    }
+    let text = json!(links.iter().map(|(link, _)| link).collect::<Vec<_>>()).to_string();
+    playground.sql(&format!("UPDATE journal SET links = '{text}' WHERE path = 'd'"));
+    restore(&playground, &cleaned, &[]).ends(0);
+    for (link, want) in links {
+        let token = link["token"].as_str().unwrap();
+        let on =
+            format!("SELECT CASE WHEN is_active THEN 'on' ELSE 'off' END FROM share_links WHERE token = '{token}'");
+        assert_eq!(query(&playground, &on), [if want { "on" } else { "off" }], "{link}");
+    }
+}

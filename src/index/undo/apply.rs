@@ -149,10 +149,14 @@ impl Apply<'_> {
             write(db, &follow, [Value::from(rows)].into_iter().chain(seconds)).await?;
         }
         let [ends, made] = ["expires_at", "created_at"].map(|c| dialect.time(&format!("value->1->>'{c}'")));
+        // No run takes an active link along: should its image say otherwise, its owner has ended it since, and it opens
+        // nothing when it comes back. What had ended by itself stays what it was; the database says what has.
         let make = format!(
             "INSERT INTO share_links (id, stored_file_id, token, is_active, expires_at, created_at) \
-             SELECT CAST(value->1->>'id' AS bigint), CAST(value->>0 AS bigint), value->1->>'token', {}, {ends}, {made} \
-             FROM {}",
+             SELECT id, stored_file_id, token, CASE WHEN {} THEN false ELSE is_active END, expires_at, created_at FROM \
+             (SELECT CAST(value->1->>'id' AS bigint) AS id, CAST(value->>0 AS bigint) AS stored_file_id, \
+             value->1->>'token' AS token, {} AS is_active, {ends} AS expires_at, {made} AS created_at FROM {}) AS new",
+            words.active,
             dialect.cast("value->1->>'is_active'", "boolean"),
             words.rows
         );
