@@ -446,3 +446,41 @@ fn law_10_no_link_comes_back_to_life() {
         assert_eq!(query(&playground, &on), [if want { "on" } else { "off" }], "{link}");
     }
 }
+
+/// Also what storm-index would have put there otherwise.
+#[test]
+fn law_10_name_and_parent_come_back_as_they_were() {
+    let playground = in_step();
+    playground.sql(
+        "INSERT INTO stored_files (user_id, path, name, parent_path, size) VALUES (1, 'x/B.txt', 'My B', 'elsewhere', 3); \
+         INSERT INTO stored_files (user_id, path, size) VALUES (1, 'x/C.txt', 4)",
+    );
+    let names =
+        || query(&playground, "SELECT path || '|' || name || '|' || parent_path FROM stored_files ORDER BY path");
+    let before = names();
+    assert_eq!(before[5..], ["x/B.txt|My B|elsewhere", "x/C.txt||"]);
+    let cleaned = clean(&playground);
+    restore(&playground, &cleaned, &[]).ends(0);
+    assert_eq!(names(), before);
+    // A refresh sets them right, and that is undone like the rest.
+    playground.write("1/x/B.txt", "more than 3");
+    playground.write("1/x/C.txt", "more than 4");
+    let refreshed = sync(&playground);
+    let right = ["x/B.txt|B.txt|x", "x/C.txt|C.txt|x"];
+    assert_eq!(names()[5..], right);
+    assert_eq!(numbers(&restore(&playground, &refreshed, &[]).ends(0)), [2, 0, 0, 0, 0]);
+    assert_eq!(names(), before);
+    // The lines of earlier versions know neither: they follow from the path.
+    let again = sync(&playground);
+    let strip = |column: &str| match database::on_postgres() {
+        true => format!("{column} = CAST(CAST({column} AS jsonb) - 'name' - 'parent_path' AS text)"),
+        false => format!("{column} = json_remove({column}, '$.name', '$.parent_path')"),
+    };
+    playground.sql(&format!("UPDATE journal SET {}, {}", strip("before"), strip("after")));
+    assert_eq!(numbers(&restore(&playground, &again, &[]).ends(0)), [2, 0, 0, 0, 0]);
+    assert_eq!(names()[5..], right);
+    assert_eq!(
+        query(&playground, "SELECT CAST(size AS TEXT) FROM stored_files WHERE path LIKE 'x/%' ORDER BY path"),
+        ["3", "4"]
+    );
+}
