@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::connect::Index;
 use super::deletes::linked_ids;
+use super::dialect::sequence::{Numbered, step_over};
 use super::dialect::{Dialect, lossy, sql};
 use super::entity::{share_links, stored_files};
 use super::error::IndexError;
@@ -75,6 +76,7 @@ impl Index {
             .await
             .map_err(IndexError::Read)?
             .ok_or_else(|| IndexError::UnknownPath { user: new.user, path: new.path.clone() })?;
+        step_over(db, &[Numbered::Links]).await;
         let created_at = clock::now();
         let link = share_links::ActiveModel {
             stored_file_id: Set(record),

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::connect::Index;
+use super::dialect::sequence::{Numbered, step_over};
 use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::lease::LeaseTerms;
@@ -205,6 +206,8 @@ impl Index {
         let (id, outcome) = (report.task_id.to_string(), report.outcome());
         match lease {
             Some(lease) => {
+                // What came back came with its ids.
+                step_over(self.writing()?, &[Numbered::Records, Numbered::Links]).await;
                 if let Err(error) = lease.writer().end_task(&id, &outcome).await {
                     // What was undone is undone; its row is ended by whoever takes the lease next.
                     tracing::warn!(%error, "how the restore ended could not be written down");

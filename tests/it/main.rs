@@ -14,6 +14,7 @@ mod crash;
 mod excludes;
 mod explain;
 mod full_disk;
+mod given_ids;
 mod http;
 mod http_spec;
 mod http_tasks;
