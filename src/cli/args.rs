@@ -27,7 +27,8 @@ Exit codes:
   1  an audit or dry run found drift
   2  bad usage
   3  a guard refused: the deletions, or on a wrong storage everything
-  4  incomplete or failed: storage or database trouble";
+  4  incomplete or failed: storage or database trouble
+  5  another run is writing into the index; it is named";
 
 /// Options of every command.
 #[derive(Debug, Parser)]
@@ -44,7 +45,8 @@ pub(super) struct Global {
     /// By what the storage is known again: a marker in it, or nothing, for one that cannot hold a marker [default: marker]
     #[arg(long, global = true, env = "STORAGE_IDENTITY", value_name = "HOW", hide_env_values = true)]
     pub(super) identity: Option<Identity>,
-    /// Read settings from this TOML file: storage, database, database_connections, log_format, identity
+    /// Read settings from this TOML file: storage, database, database_connections, log_format, identity, lease_expiry; and
+    /// for the server: listen, startup_audit, audit_every, metrics_auth, auth_failures, findings
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// A writing run that is silent for so long has lost its lease [default: 30s]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::args::{ExplainArgs, Format};
 use super::exit::{Exit, Failure};
@@ -13,6 +14,9 @@ use crate::index::{Access, Entry, ShareLink};
 use crate::reconcile::{Action, Evidence, FindingKind, Mode, Observer, Progress, RefusalCode, RefusalWire, Request};
 use crate::storage::{self, Glance};
 
+/// The columns of a record that hold numbers.
+const NUMBERS: [&str; 3] = ["id", "user_id", "size"];
+
 /// All that there is to say.
 #[derive(Debug, Serialize)]
 struct Explanation {
@@ -21,7 +25,7 @@ struct Explanation {
     key: String,
     /// What one look at the storage says.
     storage: &'static str,
-    record: Option<BTreeMap<&'static str, Option<String>>>,
+    record: Option<BTreeMap<&'static str, Value>>,
     links: Vec<ShareLink>,
     finding: Option<Evidence>,
     rule: String,
@@ -84,7 +88,7 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
         path: args.path,
         key,
         storage,
-        record: record.map(|r| r.columns),
+        record: record.map(|r| r.columns.into_iter().map(|(column, text)| (column, value(column, text))).collect()),
         links,
         finding,
         rule,
@@ -106,6 +110,14 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
         (true, true) => Exit::Refused,
         (true, false) => Exit::Done,
     })
+}
+
+/// Returns what stands in a column of a record: a number in one of numbers, unless another program has put something else
+/// there.
+fn value(column: &str, text: Option<String>) -> Value {
+    let Some(text) = text else { return Value::Null };
+    let number = if NUMBERS.contains(&column) { text.parse::<i64>().ok() } else { None };
+    number.filter(|number| number.to_string() == text).map_or_else(|| Value::from(text.clone()), Value::from)
 }
 
 /// Names the rule that decides.
@@ -172,7 +184,11 @@ fn tell(explanation: &Explanation) {
     match &explanation.record {
         None => line("record", "none"),
         Some(record) => {
-            let or = |column: &str| record.get(column).cloned().flatten().unwrap_or_else(|| "-".to_owned());
+            let or = |column: &str| match record.get(column) {
+                None | Some(Value::Null) => "-".to_owned(),
+                Some(Value::String(text)) => text.clone(),
+                Some(number) => number.to_string(),
+            };
             let facts = ["size", "content_type", "etag", "last_modified"].map(or);
             let [size, kind, etag, modified] = facts;
             line("record", &format!("{}: {size} bytes, {kind}, {etag}, {modified}", or("id")));
@@ -185,7 +201,7 @@ fn tell(explanation: &Explanation) {
         line("link", &format!("{} {state}, ends {ends}", link.token));
     }
     if let Some(finding) = &explanation.finding {
-        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, action) = (serde_json::to_value(finding.kind), serde_json::to_value(finding.action));
         let (kind, action) = (word(kind.unwrap_or_default()), word(action.unwrap_or_default()));
         line("finding", &format!("{kind} ({}), action {action}", finding.reasons.join(", ")));

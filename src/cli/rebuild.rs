@@ -4,6 +4,8 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::args::{Format, RebuildArgs};
 use super::exit::{Exit, Failure};
 use super::logging::Loudness;
@@ -11,10 +13,14 @@ use super::output;
 use super::progress::Bar;
 use super::report_file::ReportFile;
 use super::text;
+use crate::clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Access, IndexError};
-use crate::reconcile::{Answer, Evidence, Excludes, FindingKind, Observer, Progress, Report, Request, check_users};
+use crate::model::Timestamp;
+use crate::reconcile::{
+    Answer, Evidence, Excludes, FindingKind, Observer, Progress, Report, Request, RequestWire, check_users, outcome_of,
+};
 use crate::storage;
 
 pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) -> Result<Exit, Failure> {
@@ -39,22 +45,37 @@ pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) 
     }
     let url = config.storage()?;
     let mut screen = Screen::new(&args, loudness);
-    let report = match reconcile(url, config, &request, args.journal_keep, &mut screen).await {
+    let (task, started) = (Uuid::now_v7(), clock::now());
+    let report = match reconcile(url, config, (task, &request), args.journal_keep, &mut screen).await {
         Ok(report) => report?,
         Err(error) if error.kind() != ErrorKind::Failed => return Err(error.into()),
         Err(error) => {
             let mut report = Report::new(request.mode, request.dry_run);
+            report.task_id = task;
             report.fail(error.code(), error.to_string());
+            // A database that did not answer is not waited for twice.
+            if !matches!(error, Error::Index(IndexError::Open { .. })) {
+                note(config, &request, started, &report).await;
+            }
             report
         }
     };
     Ok(screen.finish(report))
 }
 
+/// Leaves the row of a run that could not begin, where the database takes it. Looking makes no database for it.
+async fn note(config: &Config, request: &Request, started: Timestamp, report: &Report) {
+    let access = if request.writes() { Access::Write } else { Access::Read };
+    let Ok(index) = super::open_index(config, access).await else { return };
+    let asked = RequestWire::from(request).to_json();
+    index.note_task(&report.task_id.to_string(), &asked, started, &outcome_of(report)).await;
+    index.close().await;
+}
+
 async fn reconcile(
     url: &str,
     config: &Config,
-    request: &Request,
+    (task, request): (Uuid, &Request),
     journal_keep: Option<Duration>,
     screen: &mut Screen,
 ) -> Result<Result<Report, Failure>, Error> {
@@ -76,7 +97,7 @@ async fn reconcile(
     tracing::info!(mode = %request.mode, dry_run = request.dry_run, "run begins");
     let storage = storage.without_files(index.files());
     let reconciler = super::reconciler(&storage, &index, config).with_journal_keep(journal_keep);
-    let report = reconciler.run(request, screen).await;
+    let report = reconciler.run_as(task, request, screen).await;
     index.close().await;
     report.map(Ok)
 }

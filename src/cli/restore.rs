@@ -5,22 +5,13 @@ use serde_json::json;
 use super::args::{Format, RestoreArgs};
 use super::exit::{Exit, Failure};
 use super::output;
+use crate::clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Access, IndexError, RestoreReport};
 
 pub(super) async fn run(args: RestoreArgs, config: &Config) -> Result<Exit, Failure> {
-    let report = match restore(&args, config).await {
-        Ok(report) => report,
-        Err(error) => {
-            let mut report = RestoreReport::new(&args.task, args.dry_run);
-            report.fail(&error);
-            match Error::from(error) {
-                failed if failed.kind() == ErrorKind::Failed => report,
-                other => return Err(other.into()),
-            }
-        }
-    };
+    let report = restore(&args, config).await?;
     match args.format {
         Format::Json => {
             output::json(&json!({ "task_id": report.task_id, "status": report.status(), "result": report.to_json() }))
@@ -34,10 +25,32 @@ pub(super) async fn run(args: RestoreArgs, config: &Config) -> Result<Exit, Fail
     Ok(if problems.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-async fn restore(args: &RestoreArgs, config: &Config) -> Result<RestoreReport, IndexError> {
+async fn restore(args: &RestoreArgs, config: &Config) -> Result<RestoreReport, Error> {
+    let started = clock::now();
+    let failed = |error: IndexError| {
+        let mut report = RestoreReport::new(&args.task, args.dry_run);
+        report.fail(&error);
+        match Error::from(error) {
+            error if error.kind() == ErrorKind::Failed => Ok(report),
+            other => Err(other),
+        }
+    };
     let access = if args.dry_run { Access::Read } else { Access::Write };
-    let index = super::open_index(config, access).await?;
-    let report = index.restore(&args.task, args.dry_run, super::lease_terms(config)).await;
+    let index = match super::open_index(config, access).await {
+        Ok(index) => index,
+        Err(error) => return failed(error),
+    };
+    let report = match index.restore(&args.task, args.dry_run, super::lease_terms(config)).await {
+        Ok(report) => Ok(report),
+        Err(error) => {
+            let report = failed(error);
+            if let Ok(report) = &report {
+                let id = report.task_id.to_string();
+                index.note_task(&id, &report.request(), started, &report.outcome()).await;
+            }
+            report
+        }
+    };
     index.close().await;
     report
 }

@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::server_args::{HealthArgs, ServeArgs};
 use crate::config::Config;
-use crate::http::{Options, ask, serve, specification};
+use crate::http::{Options, ask, check_address, serve, specification};
 use crate::index::{Index, READERS};
 use crate::task::{Schedule, Settings};
 
@@ -21,6 +21,7 @@ const AUTH_FAILURES: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failure> {
     let file = &config.serve;
+    let listen = listen(args.listen, config)?;
     let storage = config.storage()?.to_owned();
     if let Err(error) = crate::storage::open(&storage)
         && error.is_usage()
@@ -44,7 +45,7 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
         }
     };
     let options = Options {
-        listen: args.listen.or_else(|| file.listen.clone()).unwrap_or_else(|| LISTEN.to_owned()),
+        listen,
         startup_audit: args.startup_audit.or(file.startup_audit).unwrap_or(true),
         audit_every: schedule,
         metrics_auth: args.metrics_auth || file.metrics_auth.unwrap_or(false),
@@ -71,6 +72,13 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
+/// Returns where the server listens.
+fn listen(given: Option<String>, config: &Config) -> Result<String, Failure> {
+    let listen = given.or_else(|| config.serve.listen.clone()).unwrap_or_else(|| LISTEN.to_owned());
+    check_address(&listen).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    Ok(listen)
+}
+
 fn make(dir: PathBuf) -> Result<PathBuf, Failure> {
     std::fs::create_dir_all(&dir)
         .map_err(|e| Failure::new(Exit::Failed, format!("the directory for findings {dir:?} cannot be made: {e}")))?;
@@ -78,7 +86,7 @@ fn make(dir: PathBuf) -> Result<PathBuf, Failure> {
 }
 
 pub(super) async fn health(args: HealthArgs, config: &Config) -> Result<Exit, Failure> {
-    let address = args.listen.or_else(|| config.serve.listen.clone()).unwrap_or_else(|| LISTEN.to_owned());
+    let address = listen(args.listen, config)?;
     let path = if args.ready { "/health/ready" } else { "/health/live" };
     let (status, body) = ask(&address, path).await.map_err(|why| Failure::new(Exit::Failed, why))?;
     if status == 200 {

@@ -1,5 +1,6 @@
 //! Door: HTTP. An API for admins over the desk of tasks, with its own documentation, health and metrics.
 
+mod address;
 mod api;
 mod auth;
 mod body;
@@ -19,6 +20,7 @@ mod spec;
 mod wire;
 mod yaml;
 
+pub use address::check_address;
 pub use probe::ask;
 pub use secret::Secret;
 pub use serve::{Options, ServeError, serve};

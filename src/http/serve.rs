@@ -12,6 +12,7 @@ use poem::web::{Html, Json};
 use poem::{Endpoint, EndpointExt as _, IntoEndpoint as _, Response, Route, Server};
 use thiserror::Error;
 
+use super::address::check_address;
 use super::api::Api;
 use super::auth::Guard;
 use super::door::Door;
@@ -46,6 +47,9 @@ pub struct Options {
 /// Why a server cannot be.
 #[derive(Debug, Error)]
 pub enum ServeError {
+    /// It is no address.
+    #[error("{0:?} is no address; write host:port, e.g. --listen 127.0.0.1:8080")]
+    BadAddress(String),
     /// The address cannot be had.
     #[error("cannot listen on {0:?}: {1}; name another address with --listen")]
     Listen(String, std::io::Error),
@@ -60,6 +64,7 @@ pub enum ServeError {
 /// When the address cannot be had.
 pub async fn serve(options: Options, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
     let Options { listen, startup_audit, audit_every, metrics_auth, auth_failures, settings } = options;
+    check_address(&listen)?;
     let cannot = |error| ServeError::Listen(listen.clone(), error);
     let acceptor = TcpListener::bind(listen.clone()).into_acceptor().await.map_err(cannot)?;
     let address = acceptor.local_addr().into_iter().find_map(|address| address.as_socket_addr().copied());

@@ -1,9 +1,11 @@
 //! Database URL -> connections.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
+use tokio::sync::OnceCell;
 
 use super::dialect::{Dialect, postgres, sqlite};
 use super::error::IndexError;
@@ -36,15 +38,20 @@ pub struct Index {
 pub(super) struct Notes {
     dialect: Dialect,
     url: String,
+    /// Stays until the index is closed.
+    connection: Arc<OnceCell<DatabaseConnection>>,
 }
 
 impl Notes {
-    /// Connects.
-    pub(super) async fn open(&self) -> Result<DatabaseConnection, IndexError> {
-        match self.dialect {
-            Dialect::Sqlite => sqlite::connect_again(&self.url).await,
-            Dialect::Postgres => postgres::connect_again(&self.url).await,
-        }
+    /// Connects, the first time.
+    pub(super) async fn open(&self) -> Result<&DatabaseConnection, IndexError> {
+        let connecting = || async {
+            match self.dialect {
+                Dialect::Sqlite => sqlite::connect_again(&self.url).await,
+                Dialect::Postgres => postgres::connect_again(&self.url).await,
+            }
+        };
+        self.connection.get_or_try_init(connecting).await
     }
 }
 
@@ -87,7 +94,7 @@ impl Index {
             Dialect::Postgres => postgres::open(url, access, readers.max(1)).await?,
         };
         let Opened { reader, writer, files, is_real } = opened;
-        let notes = is_real.then(|| Notes { dialect, url: url.to_owned() });
+        let notes = is_real.then(|| Notes { dialect, url: url.to_owned(), connection: Arc::default() });
         // That of the database that is meant, also where an empty one stands in for it.
         Ok(Self { reader, writer, files, longest_path: dialect.words().longest_path, notes })
     }
@@ -133,11 +140,12 @@ impl Index {
         }
     }
 
-    /// Closes the connections, so that SQLite tidies up its side files.
+    /// Closes the connections, so that SQLite tidies up its side files: the last one does it, if it can write.
     pub async fn close(self) {
         // Nothing was promised to the database beyond what is committed.
         let _ = self.reader.close().await;
-        if let Some(writer) = self.writer {
+        let noting = self.notes.as_ref().and_then(|notes| notes.connection.get().cloned());
+        for writer in noting.into_iter().chain(self.writer) {
             let _ = writer.close().await;
         }
     }

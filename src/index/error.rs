@@ -305,6 +305,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "stored_files_pkey",
         "somebody has given ids by hand; SELECT setval('stored_files_id_seq', (SELECT max(id) FROM stored_files))",
     ),
+    (
+        "share_links_pkey",
+        "somebody has given ids by hand; SELECT setval('share_links_id_seq', (SELECT max(id) FROM share_links))",
+    ),
     ("does not support TLS", "the server has no TLS; turn it on there, or use sslmode=prefer"),
     ("No space left on device", "the disk is full; make room and run again"),
     ("could not extend file", "the disk is full; make room and run again"),

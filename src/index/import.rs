@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::connect::Index;
 use super::dialect::Dialect;
+use super::dialect::sequence::{Numbered, step_over};
 use super::error::IndexError;
 use super::keying::{self, KeyLot, WantedKey};
 use super::linking::{Lot, Wanted, insert, judge};
@@ -275,6 +276,9 @@ impl Import<'_> {
     }
 
     async fn link(&mut self, links: Vec<(u64, LinkLine)>) -> Result<(), IndexError> {
+        if !self.dry_run {
+            step_over(self.index.writing()?, &[Numbered::Links]).await;
+        }
         let wanted: Vec<Wanted> = links.into_iter().map(|(number, line)| self.locate(number, line)).collect();
         let mut patience = Patience::default();
         let lots = loop {

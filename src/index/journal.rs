@@ -17,12 +17,23 @@ use crate::model::Timestamp;
 /// How many lines are forgotten at a time.
 const TRIMMED: u32 = 10_000;
 
-/// The columns of a record that an image has; name and parent follow from the path.
-const IMAGE: [&str; 9] =
-    ["id", "user_id", "path", "size", "content_type", "etag", "last_modified", "created_at", "updated_at"];
+/// The columns of a record that an image has: all of them.
+const IMAGE: [&str; 11] = [
+    "id",
+    "user_id",
+    "path",
+    "name",
+    "parent_path",
+    "size",
+    "content_type",
+    "etag",
+    "last_modified",
+    "created_at",
+    "updated_at",
+];
 
 /// What a bulk write puts into a record.
-const FACTS: [&str; 5] = ["size", "content_type", "etag", "last_modified", "updated_at"];
+const FACTS: [&str; 7] = ["name", "parent_path", "size", "content_type", "etag", "last_modified", "updated_at"];
 
 /// The columns of a link that went along with its record.
 const LINK: [&str; 5] = ["id", "token", "is_active", "expires_at", "created_at"];

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::connect::Index;
+use super::dialect::sequence::{Numbered, step_over};
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
 use super::process::{is_gone, this_machine, this_process};
@@ -103,6 +104,7 @@ impl Index {
         let db = self.writing()?.clone();
         let (ask, asked_to_end) = watch::channel(false);
         let heart = tokio::spawn(beat(db.clone(), under.clone(), terms.heartbeat, ask));
+        step_over(&db, &[Numbered::Records, Numbered::Links]).await;
         Ok(Lease { db, under, heart, asked_to_end })
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::connect::Index;
 use super::deletes::linked_ids;
+use super::dialect::sequence::{Numbered, step_over};
 use super::dialect::{Dialect, lossy, sql};
 use super::entity::{share_links, stored_files};
 use super::error::IndexError;
@@ -65,6 +66,7 @@ impl Index {
     /// When the file has no record, or the index cannot be written.
     pub async fn create_link(&self, new: NewLink) -> Result<ShareLink, IndexError> {
         let db = self.writing()?;
+        step_over(db, &[Numbered::Links]).await;
         let created_at = clock::now();
         let mut gone = None;
         let (record, id) = loop {

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::connect::Index;
+use super::dialect::sequence::{Numbered, step_over};
 use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::lease::LeaseTerms;
@@ -123,6 +124,16 @@ impl RestoreReport {
         result
     }
 
+    /// Returns what was asked, as the task's row keeps it.
+    pub fn request(&self) -> Json {
+        json!({ "restore": self.of, "dry_run": self.dry_run })
+    }
+
+    /// Returns how it ended, as the task's row keeps it.
+    pub fn outcome(&self) -> Outcome {
+        Outcome { status: self.status(), result: self.to_json(), errors: json!(self.told()) }
+    }
+
     fn add(&mut self, batch: Batch) {
         let RestoreTally { records_restored, records_replaced, links_restored, records_unchanged, conflicts } =
             batch.tally;
@@ -167,21 +178,21 @@ impl Index {
     /// become what they were. Where a path has a newer record, the old one takes its place, with the facts of today and
     /// the links of both. What a person has changed since stays, and is told.
     ///
-    /// Trouble in the middle ends in the report: what was undone by then stays, and a second restore does the rest.
+    /// Trouble in the middle ends in the report: what was undone by then stays, and a second restore does the rest. A dry
+    /// run writes nothing but its task's row.
     ///
     /// # Errors
     /// When there is no such task, another run holds the lease, or the index cannot be read or written. Nothing is changed
     /// then.
     pub async fn restore(&self, of: &str, dry_run: bool, terms: LeaseTerms) -> Result<RestoreReport, IndexError> {
-        let task = self.task(of).await?;
+        let (task, started) = (self.task(of).await?, clock::now());
         let mut report = RestoreReport::new(of, dry_run);
         if let Some(forgotten) = self.forgotten(&task).await? {
             report.add(forgotten);
         }
-        let request = json!({ "restore": of, "dry_run": dry_run });
         let lease = match dry_run {
             true => None,
-            false => Some(self.take_lease(report.task_id, &request, terms).await?),
+            false => Some(self.take_lease(report.task_id, &report.request(), terms).await?),
         };
         let writer = lease.as_ref().map(super::lease::Lease::writer);
         let undoings = self.restores_of(of).await;
@@ -192,9 +203,14 @@ impl Index {
         if let Err(error) = ended {
             report.fail(&error);
         }
-        if let Some(lease) = lease {
-            let outcome = Outcome { status: report.status(), result: report.to_json(), errors: json!(report.told()) };
-            lease.end(&outcome).await;
+        let (id, outcome) = (report.task_id.to_string(), report.outcome());
+        match lease {
+            Some(lease) => {
+                // What came back came with its ids.
+                step_over(self.writing()?, &[Numbered::Records, Numbered::Links]).await;
+                lease.end(&outcome).await;
+            }
+            None => self.note_task(&id, &report.request(), started, &outcome).await,
         }
         Ok(report)
     }
@@ -280,7 +296,7 @@ impl Restore<'_> {
             batch.ahead = connected.iter().copied().filter(|record| !turn.contains(record)).collect();
             let (cases, now) = gather.cases(&connected, &self.undoings).await?;
             let plan = settle(&cases);
-            let links = links::plan(&cases, &plan.verdicts, &gather.links(&cases).await?, clock::now());
+            let links = links::plan(&cases, &plan.verdicts, &gather.links(&cases).await?);
             for (case, verdict) in cases.iter().zip(&plan.verdicts) {
                 match verdict {
                     Verdict::Unchanged => batch.tally.records_unchanged += 1,

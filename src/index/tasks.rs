@@ -67,37 +67,30 @@ impl Index {
         started: Timestamp,
         outcome: &Outcome,
     ) -> Result<(), IndexError> {
-        {
-            let opened = match (self.writing(), &self.notes) {
-                (Ok(_), _) | (_, None) => None,
-                (Err(_), Some(notes)) => Some(notes.open().await?),
-            };
-            let Some(db) = opened.as_ref().or(self.writing().ok()) else { return Ok(()) };
-            let time = Dialect::of(db).time("?");
-            let insert = format!(
-                "INSERT INTO tasks (id, request, status, result, errors, created_at, started_at, finished_at) \
-                 VALUES (?, ?, ?, ?, ?, {time}, {time}, {time}) ON CONFLICT (id) DO UPDATE SET \
-                 status = excluded.status, result = excluded.result, errors = excluded.errors, \
-                 started_at = coalesce(tasks.started_at, excluded.started_at), finished_at = excluded.finished_at"
-            );
-            let (began, ended) = (started.to_text(), clock::now().to_text());
-            let values = [
-                id.into(),
-                request.to_string().into(),
-                outcome.status.into(),
-                outcome.result.to_string().into(),
-                outcome.errors.to_string().into(),
-                began.as_str().into(),
-                began.as_str().into(),
-                ended.into(),
-            ];
-            db.execute_raw(sql(db, &insert, values)).await.map_err(IndexError::Write)?;
-            if let Some(db) = opened {
-                // What was noted is committed.
-                let _ = db.close().await;
-            }
-            Ok(())
-        }
+        let db = match (self.writing(), &self.notes) {
+            (Ok(db), _) => db,
+            (Err(_), Some(notes)) => notes.open().await?,
+            (Err(_), None) => return Ok(()),
+        };
+        let time = Dialect::of(db).time("?");
+        let insert = format!(
+            "INSERT INTO tasks (id, request, status, result, errors, created_at, started_at, finished_at) \
+             VALUES (?, ?, ?, ?, ?, {time}, {time}, {time}) ON CONFLICT (id) DO UPDATE SET \
+             status = excluded.status, result = excluded.result, errors = excluded.errors, \
+             started_at = coalesce(tasks.started_at, excluded.started_at), finished_at = excluded.finished_at"
+        );
+        let (began, ended) = (started.to_text(), clock::now().to_text());
+        let values = [
+            id.into(),
+            request.to_string().into(),
+            outcome.status.into(),
+            outcome.result.to_string().into(),
+            outcome.errors.to_string().into(),
+            began.as_str().into(),
+            began.as_str().into(),
+            ended.into(),
+        ];
+        db.execute_raw(sql(db, &insert, values)).await.map(drop).map_err(IndexError::Write)
     }
 
     /// Returns the newest `most` tasks, the newest first.

@@ -15,7 +15,7 @@ use super::journal;
 use super::lease::{self, Under};
 use super::retry::{patiently, unconfirmed};
 use crate::clock;
-use crate::model::{ObjectFacts, RecordId, Timestamp, UserId, parent_of};
+use crate::model::{ObjectFacts, RecordId, Timestamp, UserId, name_of, parent_of};
 
 /// A record to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Refresh {
     pub version: Vec<u8>,
     /// The facts of today.
     pub object: ObjectFacts,
+    /// Where in the object's key the path below the user's prefix begins.
+    pub path_at: usize,
     /// The content type that its name promises.
     pub content_type: &'static str,
 }
@@ -179,8 +181,9 @@ impl Writer {
 fn fresh_rows(dialect: Dialect) -> String {
     format!(
         "(SELECT CAST(value->>0 AS bigint) AS new_id, value->>1 AS version, CAST(value->>2 AS bigint) AS size, \
-         value->>3 AS content_type, value->>4 AS etag, {} AS last_modified, {} AS updated_at FROM {}) AS new",
-        dialect.time("value->>5"),
+         value->>3 AS content_type, value->>4 AS etag, value->>5 AS name, value->>6 AS parent_path, \
+         {} AS last_modified, {} AS updated_at FROM {}) AS new",
+        dialect.time("value->>7"),
         dialect.time("?"),
         dialect.words().rows,
     )
@@ -189,8 +192,8 @@ fn fresh_rows(dialect: Dialect) -> String {
 /// Brings records up to date, if they still are what they were.
 fn refresh_statement(dialect: Dialect) -> String {
     format!(
-        "UPDATE stored_files SET size = new.size, content_type = new.content_type, etag = new.etag, \
-         last_modified = new.last_modified, updated_at = new.updated_at FROM {} \
+        "UPDATE stored_files SET name = new.name, parent_path = new.parent_path, size = new.size, \
+         content_type = new.content_type, etag = new.etag, last_modified = new.last_modified, updated_at = new.updated_at FROM {} \
          WHERE stored_files.id = new.new_id AND {} = new.version",
         fresh_rows(dialect),
         dialect.version()
@@ -200,7 +203,9 @@ fn refresh_statement(dialect: Dialect) -> String {
 fn refresh_rows(updates: &[Refresh]) -> String {
     json(updates.iter().map(|refresh| {
         let (o, version) = (&refresh.object, String::from_utf8_lossy(&refresh.version));
-        (refresh.id, version, o.size, refresh.content_type, o.etag.as_deref(), o.last_modified.to_text())
+        let path = &o.key[refresh.path_at..];
+        let (name, parent, changed) = (name_of(path), parent_of(path), o.last_modified.to_text());
+        (refresh.id, version, o.size, refresh.content_type, o.etag.as_deref(), name, parent, changed)
     }))
 }
 

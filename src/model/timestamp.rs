@@ -1,6 +1,6 @@
 //! Times as the index compares them: whole microseconds, UTC.
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A moment in whole microseconds since 1970, within the years 1 to 9999 that every database can write down.
@@ -37,25 +37,43 @@ impl Timestamp {
         self.to_utc().to_rfc3339_opts(SecondsFormat::AutoSi, false)
     }
 
-    /// Reads a database's text: RFC 3339, or SQLite's own `2026-11-23 08:54:54[.123456]`, which is UTC.
-    /// `None` when it is no time at all.
+    /// Reads a database's text: RFC 3339, or what SQLite's own functions read: a date alone, or with a time
+    /// (`2026-11-23 08:54[:54[.123456]]`) and an offset; without one it is UTC. `None` when it is no time at all.
     pub fn from_text(text: &str) -> Option<Self> {
         if let Some(fast) = read_canonical(text.as_bytes()) {
             return Some(fast);
         }
-        let parsed = DateTime::parse_from_rfc3339(text).map(|t| t.to_utc()).or_else(|_| {
-            ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"]
-                .iter()
-                .find_map(|format| DateTime::parse_from_str(text, format).ok().map(|t| t.to_utc()))
-                .or_else(|| {
-                    ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"]
-                        .iter()
-                        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok().map(|t| t.and_utc()))
-                })
-                .ok_or(())
-        });
-        parsed.ok().map(Self::from)
+        if !begins_with_date(text.as_bytes()) {
+            return None;
+        }
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Some(time.to_utc().into());
+        }
+        let zoned = |format: &&str| DateTime::parse_from_str(text, format).ok().map(|time| time.to_utc());
+        let plain = |format: &&str| NaiveDateTime::parse_from_str(text, format).ok().map(|time| time.and_utc());
+        let date = || Some(NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_time(NaiveTime::MIN).and_utc());
+        ZONED.iter().find_map(zoned).or_else(|| PLAIN.iter().find_map(plain)).or_else(date).map(Self::from)
     }
+}
+
+/// How times with an offset are written, and how those without one are.
+const ZONED: [&str; 8] = [
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f %#z",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f %#z",
+    "%Y-%m-%d %H:%M%#z",
+    "%Y-%m-%d %H:%M %#z",
+    "%Y-%m-%dT%H:%M%#z",
+    "%Y-%m-%dT%H:%M %#z",
+];
+const PLAIN: [&str; 4] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
+
+/// Tells whether `text` begins with a date in all its digits; the general parsers would take `2026-1-1` as well, which no
+/// database reads as a time.
+fn begins_with_date(text: &[u8]) -> bool {
+    let fits = |(at, byte): (usize, &u8)| if matches!(at, 4 | 7) { *byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() >= 10 && text[..10].iter().enumerate().all(fits)
 }
 
 impl From<DateTime<Utc>> for Timestamp {
@@ -132,7 +150,31 @@ mod tests {
         ] {
             assert_eq!(Timestamp::from_text(text), want, "{text}");
         }
-        for text in ["", "yesterday", "1763888094", "2025-13-01T00:00:00+00:00", "2025-02-30T00:00:00+00:00"] {
+        let want = Some(Timestamp::from_micros(1_763_888_040_000_000));
+        for text in [
+            "2025-11-23 08:54",
+            "2025-11-23T08:54",
+            "2025-11-23 08:54Z",
+            "2025-11-23 09:54+01:00",
+            "2025-11-23T09:54 +01:00",
+            "2025-11-23T08:54:00",
+        ] {
+            assert_eq!(Timestamp::from_text(text), want, "{text}");
+        }
+        assert_eq!(Timestamp::from_text("1970-01-02"), Some(Timestamp::from_micros(86_400_000_000)));
+        for text in [
+            "",
+            "yesterday",
+            "1763888094",
+            "2025-13-01T00:00:00+00:00",
+            "2025-02-30T00:00:00+00:00",
+            "2025-02-30",
+            "2025-2-3",
+            "2025-1-1 8:54",
+            "2025-11-23 08",
+            "2025-11-23 08:54 or so",
+            "-infinity",
+        ] {
             assert_eq!(Timestamp::from_text(text), None, "{text}");
         }
     }

@@ -9,12 +9,23 @@ use crate::model::{HIGHEST_USER_ID, Prefix, UserId};
 /// The users that a run may register, by their folder. They are registered when their first object is met.
 #[derive(Debug, Default)]
 pub(super) struct Adoption {
-    users: BTreeMap<String, User>,
+    users: BTreeMap<String, Planned>,
+    /// The next id for a folder that is no number.
+    free: UserId,
+}
+
+/// A user who may be registered.
+#[derive(Debug)]
+struct Planned {
+    /// The id that the folder's name is; any other folder gets one when its turn comes. Only a disk has folders in which
+    /// nothing is, and they cost none.
+    id: Option<UserId>,
+    prefix: Prefix,
 }
 
 impl Adoption {
     /// Plans a user for each of `folders` that nobody owns: a decimal becomes the user of that id and name, any other
-    /// gets the ids from `next_id` on and its own text as name.
+    /// gets an id from `next_id` on, which is above all of users and decimals, and its own text as name.
     ///
     /// # Errors
     /// When a name or id is another user's.
@@ -25,7 +36,7 @@ impl Adoption {
         let ids: HashMap<UserId, &User> = scopes.iter().map(|s| (s.user.id, &s.user)).collect();
         let names: HashMap<&str, &User> = scopes.iter().map(|s| (s.user.name.as_str(), &s.user)).collect();
         let highest = folders.iter().filter_map(|f| decimal(f)).max().unwrap_or(0);
-        let mut free = next_id.max(highest.saturating_add(1));
+        let free = next_id.max(highest.saturating_add(1));
         let mut users = BTreeMap::new();
         for folder in folders {
             // What cannot be a prefix or a name stays unclaimed, and does not hinder the others.
@@ -33,23 +44,26 @@ impl Adoption {
             if check_name(&folder).is_err() {
                 continue;
             }
-            let id = decimal(&folder).unwrap_or_else(|| {
-                free += 1;
-                free - 1
-            });
+            let id = decimal(&folder);
             // The folders themselves differ, and so do the ids that they get: only a registered user can be in the way.
-            for other in ids.get(&id).into_iter().chain(names.get(folder.as_str())) {
-                check_free(std::slice::from_ref(*other), id, &folder, &prefix)?;
+            let owner = id.and_then(|id| ids.get(&id));
+            for other in owner.into_iter().chain(names.get(folder.as_str())) {
+                check_free(std::slice::from_ref(*other), id.unwrap_or(free), &folder, &prefix)?;
             }
-            users.insert(folder.clone(), User { id, name: folder, prefix });
+            users.insert(folder, Planned { id, prefix });
         }
-        Ok(Self { users })
+        Ok(Self { users, free })
     }
 
     /// Takes the user who is planned for the top folder of `key`, if there is one.
     pub(super) fn take(&mut self, key: &str) -> Option<User> {
         let (folder, _) = key.split_once('/')?;
-        self.users.remove(folder)
+        let (name, Planned { id, prefix }) = self.users.remove_entry(folder)?;
+        let id = id.unwrap_or_else(|| {
+            self.free += 1;
+            self.free - 1
+        });
+        Some(User { id, name, prefix })
     }
 }
 
@@ -73,8 +87,10 @@ mod tests {
             .map(|(id, name, prefix)| User { id: *id, name: (*name).into(), prefix: Prefix::parse(prefix).unwrap() })
             .collect();
         let scopes = Scopes::new(users)?;
-        let adoption = Adoption::plan(folders.iter().map(|f| (*f).to_owned()).collect(), &scopes, next_id)?;
-        Ok(adoption.users.into_iter().map(|(folder, user)| (folder, user.id)).collect())
+        let mut adoption = Adoption::plan(folders.iter().map(|f| (*f).to_owned()).collect(), &scopes, next_id)?;
+        let mut met: Vec<String> = folders.iter().map(|folder| format!("{folder}/x")).collect();
+        met.sort_unstable();
+        Ok(met.iter().filter_map(|key| adoption.take(key)).map(|user| (user.name, user.id)).collect())
     }
 
     #[test]
@@ -82,6 +98,14 @@ mod tests {
         let got = plan(&["1", "1a", "2", "alpha", "007", "!x", "30"], &[], 1).unwrap();
         let want = [("!x", 31), ("007", 32), ("1", 1), ("1a", 33), ("2", 2), ("30", 30), ("alpha", 34)];
         assert_eq!(got, want.map(|(f, id)| (f.to_owned(), id)));
+    }
+
+    #[test]
+    fn a_folder_without_objects_costs_no_id() {
+        let folders = ["a", "empty", "b", "7"].map(str::to_owned).to_vec();
+        let mut adoption = Adoption::plan(folders, &Scopes::new(Vec::new()).unwrap(), 1).unwrap();
+        let met = ["7/x", "a/x", "a/y", "b/x", "loose"].map(|key| adoption.take(key).map(|user| user.id));
+        assert_eq!(met, [Some(7), Some(8), None, Some(9), None]);
     }
 
     #[test]

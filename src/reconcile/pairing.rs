@@ -117,7 +117,7 @@ impl Run<'_> {
         }
         if action == Action::Update {
             let (id, version): (RecordId, Vec<u8>) = (record.id, record.version.into_bytes());
-            self.writes.updates.push(Refresh { id, version, object, content_type });
+            self.writes.updates.push(Refresh { id, version, object, path_at: whose.path_at, content_type });
         }
     }
 

@@ -21,7 +21,7 @@ use super::strays::Strays;
 use super::waiting::Waiting;
 use super::wire::{RequestWire, outcome_of};
 use crate::clock;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::index::{Index, Lease, LeaseTerms};
 use crate::model::Identity;
 use crate::storage::{Marker, Storage, StorageReader};
@@ -113,7 +113,12 @@ impl Reconciler {
         if policy.deletes {
             scopes.remember(&self.index.unsettled().await?);
         }
-        let adoption = if policy.adopts { self.plan_adoption(&scopes, request).await? } else { Adoption::default() };
+        let adoption = match self.plan_adoption(policy, &scopes, request).await {
+            // The asker's mistake comes first, unless the folders are a wrong storage's: then that is what is wrong.
+            Err(error) if error.kind() == ErrorKind::Usage && !self.is_refused().await => return Err(error),
+            // What is wrong with the world comes after the lease.
+            planned => planned,
+        };
         let mut report = Report::new(request.mode, request.dry_run);
         report.task_id = task;
         let (asked, started) = (RequestWire::from(request).to_json(), clock::now());
@@ -162,7 +167,7 @@ impl Reconciler {
         lease: Option<&Lease>,
         request: &Request,
         policy: Policy,
-        (scopes, adoption): (Scopes, Adoption),
+        (scopes, adoption): (Scopes, Result<Adoption, Error>),
         mut report: Report,
         observer: &mut dyn Observer,
     ) -> Result<Report, Error> {
@@ -181,6 +186,7 @@ impl Reconciler {
                 return Ok(report);
             }
         };
+        let adoption = adoption?;
         let one_user = request.user.and_then(|_| scopes.iter().next().map(|s| s.user.prefix.clone()));
         let sink: Box<dyn Sink> = match writer {
             Some(writer) => Box::new(IndexSink::new(writer)),
@@ -232,7 +238,10 @@ impl Reconciler {
         Ok(report)
     }
 
-    async fn plan_adoption(&self, scopes: &Scopes, request: &Request) -> Result<Adoption, Error> {
+    async fn plan_adoption(&self, policy: Policy, scopes: &Scopes, request: &Request) -> Result<Adoption, Error> {
+        if !policy.adopts {
+            return Ok(Adoption::default());
+        }
         let mut folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
         folders.retain(|folder| !request.exclude.match_folder(folder));
         Ok(Adoption::plan(folders, scopes, self.index.next_user_id().await?)?)

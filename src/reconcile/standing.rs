@@ -26,7 +26,7 @@ pub(super) struct Ground {
 /// What a look at marker and index says, without a run.
 #[derive(Debug, Clone)]
 pub struct Outlook {
-    /// What the storage says; nothing when markers are not asked for.
+    /// What the storage says; nothing when markers are not asked for, and what it says changes nothing.
     pub marker: Option<MarkerState>,
     /// The id that the index is bound to.
     pub bound: Option<Uuid>,
@@ -116,11 +116,8 @@ impl Reconciler {
     /// When the index cannot be read.
     pub async fn outlook(&self) -> Result<Outlook, Error> {
         let bound = self.index.binding().await?;
-        if self.identity == Identity::None {
-            return Ok(Outlook { marker: None, bound, verdict: RunVerdict::Go });
-        }
         let marker = self.storage.read_marker().await;
-        let verdict = match seen_in(marker.clone()) {
+        let verdict = match self.heed(marker.clone()) {
             Err(trouble) => RunVerdict::Trouble(Trouble { message: with_hint(&trouble), ..trouble }),
             Ok(seen) => match decide(self.identity, bound, seen, self.index.has_records().await?) {
                 Decision::Go(_) | Decision::Bind(_) | Decision::Unchecked => RunVerdict::Go,
@@ -135,14 +132,29 @@ impl Reconciler {
                 },
             },
         };
-        Ok(Outlook { marker: Some(marker), bound, verdict })
+        let is_heard = self.identity == Identity::Marker || matches!(verdict, RunVerdict::Refused(_));
+        Ok(Outlook { marker: is_heard.then_some(marker), bound, verdict })
     }
 
-    /// Reads the marker, where it is asked for.
+    /// Tells whether a run would be refused for what the marker says, as far as anybody can say.
+    pub(super) async fn is_refused(&self) -> bool {
+        let Ok(seen) = self.see().await else { return false };
+        let (Ok(bound), Ok(has_records)) = (self.index.binding().await, self.index.has_records().await) else {
+            return false;
+        };
+        matches!(decide(self.identity, bound, seen, has_records), Decision::Refuse(_))
+    }
+
+    /// Reads the marker.
     async fn see(&self) -> Result<Seen, Trouble> {
+        self.heed(self.storage.read_marker().await)
+    }
+
+    /// Takes what counts of a marker: where markers are not asked for, one that does not answer is as good as none.
+    fn heed(&self, marker: MarkerState) -> Result<Seen, Trouble> {
         match self.identity {
-            Identity::None => Ok(seen_in(self.storage.read_marker().await).unwrap_or(Seen::Absent)),
-            Identity::Marker => seen_in(self.storage.read_marker().await),
+            Identity::None => Ok(seen_in(marker).unwrap_or(Seen::Absent)),
+            Identity::Marker => seen_in(marker),
         }
     }
 

@@ -47,6 +47,11 @@ fn bad_usage_is_2_and_changes_nothing() {
         &["rebuild", "--report", "no/such/place/r.ndjson"],
         &["rebuild", "--format", "xml"],
         &["completions", "nonsense"],
+        &["serve", "--listen", "nonsense"],
+        &["serve", "--listen", "http://127.0.0.1:8080"],
+        &["serve", "--listen", "127.0.0.1:99999"],
+        &["serve", "--listen", ":8080"],
+        &["health", "--listen", "nonsense"],
     ] {
         let ran = playground.run(args).ends(2);
         assert!(ran.out.is_empty() && !ran.err.is_empty(), "{args:?} {ran:?}");
@@ -365,4 +370,13 @@ fn a_result_that_cannot_be_written_is_4() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let status = command.args(["rebuild", "--format", "json"]).stdout(full).status().unwrap();
     assert_eq!(status.code(), Some(4));
+}
+
+#[test]
+fn an_address_that_is_taken_is_4() {
+    let playground = small();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    playground.run(&["serve", "--listen", &address]).ends(4).complains(&[&address, "--listen"]);
+    playground.run(&["serve", "--listen", "no-such-host.invalid:0"]).ends(4).complains(&["no-such-host.invalid"]);
 }

@@ -230,6 +230,21 @@ fn help_completions_and_manual_are_answers() {
         let ran = playground.run(args).ends(0);
         assert!(!ran.out.is_empty() && ran.err.is_empty(), "{args:?}");
     }
+    for args in [&["--help"][..], &["man"]] {
+        let ran = playground.run(args);
+        let flat = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        for code in ["0 done", "1 an audit", "2 bad usage", "3 a guard", "4 incomplete", "5 another run"] {
+            assert!(flat.contains(code), "{code}: {flat}");
+        }
+        // Every setting of a file is named.
+        std::fs::write(playground.path("c.toml"), "nonsense = 1\n").unwrap();
+        let told = playground.run(&["health", "--config", "c.toml"]).ends(2).err;
+        let settings = told.split("settings are ").nth(1).unwrap().trim().replace(" and ", ", ");
+        assert_eq!(settings.split(", ").count(), 12, "{told}");
+        for setting in settings.split(", ") {
+            assert!(flat.contains(setting), "{setting}: {flat}");
+        }
+    }
 }
 
 #[test]

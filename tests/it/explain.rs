@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::database;
 use crate::support::playground::Playground;
 
 fn explain(playground: &Playground, path: &str) -> Value {
@@ -61,4 +62,15 @@ fn each_kind_of_path_is_explained() {
     assert_eq!(explain(&playground, "gone")["journal"][0]["action"], "delete");
     assert_eq!(explain(&playground, "changed")["journal"][0]["after"]["size"], 10);
     playground.run(&["explain", "--user-id", "9", "a"]).ends(2).complains(&["9"]);
+    // Numbers are numbers, and what is none stays what it is.
+    let record = explain(&playground, "changed")["record"].clone();
+    assert!(record["id"].is_i64() && record["path"] == "changed", "{record}");
+    assert_eq!((&record["user_id"], &record["size"]), (&json!(1), &json!(10)), "{record}");
+    playground.sql("UPDATE stored_files SET size = NULL, etag = '7' WHERE path = 'changed'");
+    let record = explain(&playground, "changed")["record"].clone();
+    assert_eq!((&record["size"], &record["etag"]), (&Value::Null, &json!("7")), "{record}");
+    if !database::on_postgres() {
+        playground.sql("UPDATE stored_files SET size = 'much' WHERE path = 'changed'");
+        assert_eq!(explain(&playground, "changed")["record"]["size"], "much");
+    }
 }

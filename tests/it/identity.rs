@@ -643,3 +643,66 @@ fn law_07_status_tells_and_bind_mends() {
     playground.run(&["storage", "bind", "--force", "--print"]).ends(2);
     playground.run(&["storage", "status", "--storage", "/no/such/place"]).ends(4);
 }
+
+/// On a wrong storage, what its folders are called is no mistake of the asker's.
+#[test]
+fn law_07_a_wrong_storage_is_told_before_its_folders() {
+    let playground = synced(3);
+    playground.run(&["user", "add", "bob", "--prefix", "teams/bob"]).ends(0);
+    playground.write("bob/x", "x");
+    let adopting = &[&["--adopt"][..], &["--adopt", "--mode", "sync"], &["--adopt", "--mode", "full", "--force"]];
+    // On the right one it is.
+    for args in adopting {
+        playground.rebuild(args).ends(2).complains(&["\"bob\"", "teams/bob"]);
+    }
+    let before = playground.dump();
+    let other = Uuid::now_v7();
+    playground.write(MARKER, &marker_document(other, Timestamp::from_micros(0)));
+    for args in adopting {
+        let ran = playground.rebuild(args).ends(3);
+        assert_eq!(ran.result()["refusal"]["code"], "wrong_storage", "{ran:?}");
+        let row = playground.run(&["task", "show", ran.json()["task_id"].as_str().unwrap()]).ends(0);
+        assert!(row.out.contains("wrong_storage"), "{row:?}");
+    }
+    playground.sql(
+        "UPDATE lease SET task_id = 'theirs', holder = 'process 1 on far', machine = 'far', process = '1 1', \
+         taken_at = 0, expires_at = 9e9",
+    );
+    playground.rebuild(&["--adopt", "--mode", "sync"]).ends(5).complains(&["theirs"]);
+    assert_eq!(playground.dump(), before);
+}
+
+/// What is said without a run is what a run says, also where nobody asks for markers.
+#[test]
+fn law_07_an_outlook_says_what_a_run_says() {
+    let playground = synced(3);
+    let token = playground.run(&["share", "create", "--user-id", "1", "f0"]).ends(0).out;
+    let status = |exit| {
+        let args = ["storage", "status", "--identity", "none", "--format", "json"];
+        playground.run(&args).ends(exit).json()
+    };
+    assert_eq!((&status(0)["run"], &status(0)["marker"]), (&json!("go"), &json!("unchecked")));
+    let there = playground.path("files").join(MARKER);
+    let mine = std::fs::read(&there).unwrap();
+    let other = Uuid::now_v7();
+    playground.write(MARKER, &marker_document(other, Timestamp::from_micros(0)));
+    playground.remove("1/f0");
+    playground.rebuild(&["--identity", "none"]).ends(3);
+    let refused = status(3);
+    assert_eq!((&refused["run"], &refused["code"]), (&json!("refused"), &json!("wrong_storage")), "{refused}");
+    assert_eq!((&refused["marker"], &refused["storage_id"]), (&json!("found"), &json!(other.to_string())), "{refused}");
+    let dangling = |exit| playground.run(&["share", "list", "--dangling", "--identity", "none"]).ends(exit);
+    assert_eq!(dangling(3).out, "");
+    // A marker that is not there, or says nothing, is not asked for.
+    for damage in [None, Some("{")] {
+        match damage {
+            None => std::fs::remove_file(&there).unwrap(),
+            Some(damage) => playground.write(MARKER, damage),
+        }
+        playground.rebuild(&["--identity", "none"]).ends(1);
+        assert_eq!(status(0)["marker"], "unchecked");
+        assert!(dangling(0).out.contains(token.trim()));
+    }
+    std::fs::write(&there, mine).unwrap();
+    assert_eq!(status(0)["run"], "go");
+}

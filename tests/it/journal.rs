@@ -89,7 +89,8 @@ fn law_10_changes_and_deletions_are_journaled_with_images_and_links() {
         let task = Uuid::now_v7();
         let lease = index.take_lease(task, &json!({}), LeaseTerms::default()).await.unwrap();
         let writer = lease.writer();
-        let refresh = |id, version| Refresh { id, version, object: object("a", 5), content_type: "text/new" };
+        let refresh =
+            |id, version| Refresh { id, version, object: object("a", 5), path_at: 2, content_type: "text/new" };
         let now = version_of(&index, 1).await;
         // The one that somebody has changed meanwhile is not journaled, as it is not written.
         let updates = [refresh(1, now), refresh(2, b"another".to_vec())];
@@ -147,7 +148,13 @@ fn law_10_a_failing_batch_journals_nothing() {
         let versions = versions(&index).await;
         let refreshes: Vec<Refresh> = versions
             .iter()
-            .map(|(id, v)| Refresh { id: *id, version: v.clone(), object: object("a", 5), content_type: "x" })
+            .map(|(id, v)| Refresh {
+                id: *id,
+                version: v.clone(),
+                object: object("a", 5),
+                path_at: 2,
+                content_type: "x",
+            })
             .collect();
         let carries: Vec<Carry> = versions
             .iter()

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use storm_index::index::{Access, Index, NewLink, NewUser};
 use storm_index::reconcile::{
-    Evidence, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
+    Evidence, Excludes, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
 };
 use storm_index::storage::Storage;
 
@@ -370,6 +370,55 @@ fn adoption_rebuilds_a_lost_index_from_the_storage_alone() {
         let again = run(&storage, &index, &adopting(Mode::Sync, false)).await.tally;
         assert_eq!((again.users_adopted, again.created, again.missing), (0, 0, 0));
     });
+}
+
+/// Remembers whose each finding is.
+#[derive(Default)]
+struct Owners(Vec<(Option<i64>, String)>);
+
+impl Observer for Owners {
+    fn wants(&self, _kind: FindingKind) -> bool {
+        true
+    }
+
+    fn finding(&mut self, evidence: &Evidence) {
+        self.0.push((evidence.user_id, evidence.path.clone()));
+    }
+
+    fn progress(&mut self, _progress: Progress) {}
+}
+
+/// Folders without objects are met on a disk and not in a bucket: they cost no id on either.
+#[test]
+fn adoption_gives_the_same_ids_on_every_storage() {
+    for kind in [Kind::Memory, Kind::Disk, Kind::FakeS3] {
+        let backend = Backend::new(kind);
+        block_on(async {
+            if let Backend::Disk(root) = &backend {
+                for folder in ["beta/deep", "lost+found"] {
+                    std::fs::create_dir_all(root.path().join(folder)).unwrap();
+                }
+            }
+            for key in ["alpha/x", "zeta/y", "2/z", "left out/t.tmp"] {
+                backend.put(key, b"x").await;
+            }
+            let storage = backend.storage();
+            let index = index_of(&[]).await;
+            let exclude = Excludes::parse(vec!["*.tmp".to_owned()]).unwrap();
+            let request = Request { adopt: true, exclude, ..Request::new(Mode::Sync) };
+            let mut dry = Owners::default();
+            Reconciler::new(&storage, &index)
+                .run(&Request { dry_run: true, ..request.clone() }, &mut dry)
+                .await
+                .unwrap();
+            let mut real = Owners::default();
+            Reconciler::new(&storage, &index).run(&request, &mut real).await.unwrap();
+            assert_eq!(dry.0, real.0, "{kind:?}");
+            let users = index.users().await.unwrap();
+            let users: Vec<(i64, &str)> = users.iter().map(|u| (u.id, u.name.as_str())).collect();
+            assert_eq!(users, [(2, "2"), (3, "alpha"), (4, "zeta")], "{kind:?}");
+        });
+    }
 }
 
 /// Law 14 where it can be seen without a clock or a meter: no finding is kept that nobody wants, and problems are capped.

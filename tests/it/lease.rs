@@ -11,7 +11,7 @@ use storm_index::model::{ObjectFacts, Prefix, Timestamp};
 use uuid::Uuid;
 
 use crate::support::database::{TestDatabase, column, execute, on_postgres};
-use crate::support::playground::{Playground, block_on};
+use crate::support::playground::{Playground, Ran, block_on};
 
 /// Whoever sees that a run has ended may begin the next one.
 #[test]
@@ -60,6 +60,14 @@ fn law_12_a_second_writing_run_is_5_and_names_the_first() {
     playground.rebuild(&["--mode", "full"]).ends(2);
     playground.rebuild(&["--mode", "sync", "--user-id", "9"]).ends(2);
     playground.rebuild(&["--mode", "sync", "--storage", "/no/such/place"]).ends(5).complains(&[&task]);
+    let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for args in [&["--mode", "sync"][..], &["--mode", "sync", "--adopt"], &["--mode", "full", "--force", "--adopt"]] {
+        let mut command = playground.command();
+        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", format!("http://{vacant}"));
+        command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
+        let ran = command.args([&["rebuild", "--format", "json"], args].concat()).output().unwrap();
+        Ran::from(ran).ends(5).complains(&[&task]);
+    }
     // Looking needs no lease, and people go on making links.
     playground.rebuild(&[]).ends(1);
     playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1);
@@ -208,7 +216,8 @@ fn law_12_each_batch_is_a_sign_of_life() {
                 "first" => assert_eq!(writer.write(&record("1/a", true), &[]).await.unwrap().created, 1),
                 "create" => assert_eq!(writer.write(&record("1/b", false), &[]).await.unwrap().created, 1),
                 "update" => {
-                    let refresh = Refresh { id, version, object: object("1/a", 7), content_type: "text/plain" };
+                    let refresh =
+                        Refresh { id, version, object: object("1/a", 7), content_type: "text/plain", path_at: 2 };
                     assert_eq!(writer.write(&[], &[refresh]).await.unwrap().updated, 1);
                 }
                 "carry" => {

@@ -530,7 +530,17 @@ fn ends_that_cannot_be_read_mean_what_they_meant() {
     let ends: &[(&str, bool)] = if database::on_postgres() {
         &[("'infinity'", true), ("'-infinity'", false), ("'0044-03-15 BC'", false)]
     } else {
-        &[("'someday'", true), ("'2026-02-31'", true), ("7", true), ("''", true), ("x'ff'", true)]
+        &[
+            ("'someday'", true),
+            ("'2026-02-31'", true),
+            ("7", true),
+            ("''", true),
+            ("x'ff'", true),
+            ("'2020-01-01'", false),
+            ("'2020-01-01 00:00'", false),
+            ("'2999-01-01'", true),
+            ("'2999-01-01T00:00+01:00'", true),
+        ]
     };
     for (n, (end, _)) in ends.iter().enumerate() {
         playground.sql(&format!(

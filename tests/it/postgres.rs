@@ -156,6 +156,40 @@ fn databases_that_cannot_be_the_index_are_4() {
     refuses(&url, &["newer", "m29991231_000001_future"]);
 }
 
+/// What other programs write into the URL of a server.
+#[test]
+fn options_of_a_url_reach_the_server() {
+    let Some(_) = database::server() else { return };
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    let url = playground.index.url();
+    for option in
+        ["connect_timeout=5", "options[statement_timeout]=5s", "options[datestyle]=German", "gssencmode=prefer"]
+    {
+        let ran = playground.rebuild(&["--database", &format!("{url}?{option}")]);
+        if option.starts_with("gss") {
+            ran.ends(2).complains(&["gssencmode", "sslmode", "connect_timeout", "options[NAME]", "application_name"]);
+        } else {
+            ran.ends(1);
+        }
+    }
+    // However the session would write times, they are read.
+    let german = format!("{url}?options[datestyle]=German");
+    playground.rebuild(&["--database", &german, "--mode", "sync"]).ends(0);
+    playground.rebuild(&["--database", &german]).ends(0);
+    let tasks = playground.run(&["task", "list", "--format", "json", "--database", &german]).ends(0).json();
+    assert!(tasks[0]["created_at"].as_str().unwrap().contains("T"), "{tasks}");
+    let ran = playground.rebuild(&["--database", &format!("{url}?options[no_such_setting]=1")]).ends(4);
+    assert!(ran.err.contains("no_such_setting"), "{ran:?}");
+    playground.rebuild(&["--database", &format!("{url}?connect_timeout=soon")]).ends(2).complains(&["connect_timeout"]);
+    // Nobody answers, and nobody is waited for any longer than that.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("postgres://u@{}/d?connect_timeout=2", silent.local_addr().unwrap());
+    let begun = std::time::Instant::now();
+    playground.rebuild(&["--database", &silent]).ends(4);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(7), "{:?}", begun.elapsed());
+}
+
 /// An audit needs no right but to read.
 #[test]
 fn law_05_a_role_that_can_only_read_can_audit() {

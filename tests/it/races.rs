@@ -179,6 +179,7 @@ fn a_refresh_of_a_changed_record_is_left_to_the_next_run() {
             id: record.id,
             version: version.to_vec(),
             object: object.clone(),
+            path_at: 2,
             content_type: "text/plain",
         };
         let writer = index.writer().unwrap();

@@ -54,9 +54,9 @@ fn query(playground: &Playground, query: &str) -> Vec<String> {
     block_on(async { column(&playground.database().await, query).await })
 }
 
-/// Journal and tasks, which a dry run leaves alone as well.
+/// The journal, which a dry run leaves alone as well.
 fn diary(playground: &Playground) -> Vec<String> {
-    query(playground, "SELECT CAST(id AS TEXT) FROM journal UNION ALL SELECT id FROM tasks ORDER BY 1")
+    query(playground, "SELECT CAST(id AS TEXT) FROM journal ORDER BY 1")
 }
 
 /// Carries the records at some paths to others, as a run does, and returns its task.
@@ -384,4 +384,103 @@ fn law_10_the_journal_is_trimmed_only_on_request() {
     playground.rebuild(&["--mode", "sync", "--journal-keep", "soon"]).ends(2);
     playground.rebuild(&["--mode", "sync", "--journal-keep", "0"]).ends(0);
     assert_eq!(entries(), [""; 0]);
+}
+
+/// What had ended by itself is as it was: whatever the database reads as past is past.
+#[test]
+fn law_10_links_that_had_expired_come_back_as_they_were() {
+    let playground = in_step();
+    let ends: &[&str] = if database::on_postgres() {
+        &["-infinity", "0044-03-15 BC", "2020-01-01", "2020-01-01 00:00+01"]
+    } else {
+        &[
+            "2020-01-01",
+            "2020-01-01 00:00",
+            "2020-01-01T00:00",
+            "2020-01-01 00:00+01:00",
+            "2020-01-01T00:00Z",
+            "2020-01-01 24:00",
+            "2020-01-01  00:00:00.5 +01:00",
+        ]
+    };
+    for (n, end) in ends.iter().enumerate() {
+        playground.sql(&format!(
+            "INSERT INTO share_links (stored_file_id, token, expires_at) SELECT id, 't{n}', '{end}' FROM stored_files \
+             WHERE path = 'a'"
+        ));
+    }
+    let before = playground.dump();
+    playground.remove("1/a");
+    let cleaned = clean(&playground);
+    assert_eq!(numbers(&restore(&playground, &cleaned, &[]).ends(0)), [1, 0, ends.len() as u64, 0, 0]);
+    assert_eq!(playground.dump(), before);
+}
+
+/// No run takes an active link along; should a line of the journal say otherwise, its owner has ended it since.
+#[test]
+fn law_10_no_link_comes_back_to_life() {
+    let playground = in_step();
+    playground.remove("1/d");
+    let cleaned = clean(&playground);
+    let mut links = vec![
+        (json!({"token": "ended", "is_active": true, "expires_at": "2020-01-01T00:00:00+00:00"}), true),
+        (json!({"token": "endless", "is_active": true, "expires_at": null}), false),
+        (json!({"token": "later", "is_active": true, "expires_at": "2999-01-01T00:00:00+00:00"}), false),
+        (json!({"token": "off", "is_active": false, "expires_at": null}), false),
+    ];
+    if !database::on_postgres() {
+        links.push((json!({"token": "odd", "is_active": 1, "expires_at": "next tuesday"}), false));
+        links.push((json!({"token": "number", "is_active": 1, "expires_at": 7}), false));
+    }
+    for (n, (link, _)) in links.iter_mut().enumerate() {
+        link["id"] = json!(100 + n);
+        link["created_at"] = json!("2026-01-01T00:00:00+00:00");
+    }
+    let text = json!(links.iter().map(|(link, _)| link).collect::<Vec<_>>()).to_string();
+    playground.sql(&format!("UPDATE journal SET links = '{text}' WHERE path = 'd'"));
+    restore(&playground, &cleaned, &[]).ends(0);
+    for (link, want) in links {
+        let token = link["token"].as_str().unwrap();
+        let on =
+            format!("SELECT CASE WHEN is_active THEN 'on' ELSE 'off' END FROM share_links WHERE token = '{token}'");
+        assert_eq!(query(&playground, &on), [if want { "on" } else { "off" }], "{link}");
+    }
+}
+
+/// Also what storm-index would have put there otherwise.
+#[test]
+fn law_10_name_and_parent_come_back_as_they_were() {
+    let playground = in_step();
+    playground.sql(
+        "INSERT INTO stored_files (user_id, path, name, parent_path, size) VALUES (1, 'x/B.txt', 'My B', 'elsewhere', 3); \
+         INSERT INTO stored_files (user_id, path, size) VALUES (1, 'x/C.txt', 4)",
+    );
+    let names =
+        || query(&playground, "SELECT path || '|' || name || '|' || parent_path FROM stored_files ORDER BY path");
+    let before = names();
+    assert_eq!(before[5..], ["x/B.txt|My B|elsewhere", "x/C.txt||"]);
+    let cleaned = clean(&playground);
+    restore(&playground, &cleaned, &[]).ends(0);
+    assert_eq!(names(), before);
+    // A refresh sets them right, and that is undone like the rest.
+    playground.write("1/x/B.txt", "more than 3");
+    playground.write("1/x/C.txt", "more than 4");
+    let refreshed = sync(&playground);
+    let right = ["x/B.txt|B.txt|x", "x/C.txt|C.txt|x"];
+    assert_eq!(names()[5..], right);
+    assert_eq!(numbers(&restore(&playground, &refreshed, &[]).ends(0)), [2, 0, 0, 0, 0]);
+    assert_eq!(names(), before);
+    // The lines of earlier versions know neither: they follow from the path.
+    let again = sync(&playground);
+    let strip = |column: &str| match database::on_postgres() {
+        true => format!("{column} = CAST(CAST({column} AS jsonb) - 'name' - 'parent_path' AS text)"),
+        false => format!("{column} = json_remove({column}, '$.name', '$.parent_path')"),
+    };
+    playground.sql(&format!("UPDATE journal SET {}, {}", strip("before"), strip("after")));
+    assert_eq!(numbers(&restore(&playground, &again, &[]).ends(0)), [2, 0, 0, 0, 0]);
+    assert_eq!(names()[5..], right);
+    assert_eq!(
+        query(&playground, "SELECT CAST(size AS TEXT) FROM stored_files WHERE path LIKE 'x/%' ORDER BY path"),
+        ["3", "4"]
+    );
 }

@@ -4,6 +4,7 @@
 pub(super) mod copy;
 pub(super) mod packed;
 pub(super) mod postgres;
+pub(super) mod sequence;
 pub(super) mod sqlite;
 pub(super) mod wide;
 

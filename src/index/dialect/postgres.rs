@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
@@ -19,8 +20,9 @@ pub(super) const EPOCH: i64 = 946_684_800_000_000;
 /// One connection writes a batch while the next batch is put together; another one is for what a person does meanwhile.
 const WRITERS: u32 = 2;
 
-/// The options of a URL that are passed on; the driver would ignore any other one in silence.
-const OPTIONS: [&str; 20] = [
+/// The options of a URL that the driver knows, and how else it lets them be spelled; it would ignore any other one with a
+/// warning. `options[NAME]` it takes as well: a setting of the session, which the server judges.
+const OPTIONS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -39,15 +41,24 @@ const OPTIONS: [&str; 20] = [
     "password",
     "application_name",
     "options",
-    "options[search_path]",
-    "options[role]",
 ];
+
+/// For how many seconds a server is waited for; 0 says nothing. The driver does not know it.
+const CONNECT_TIMEOUT: &str = "connect_timeout";
+
+/// What a URL says.
+#[derive(Debug)]
+struct Place {
+    options: PgConnectOptions,
+    /// How long the first connection is waited for.
+    patience: Duration,
+}
 
 /// Opens the index at `url`; see [`crate::index::Index::open`].
 pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Opened, IndexError> {
-    let options = parse(url)?;
+    let Place { options, patience } = parse(url)?;
     let shown = without_secret(url);
-    look(&options, &shown).await?;
+    look(&options, &shown, patience).await?;
     if access == Access::Read {
         let reader = connect(&options, &shown, Access::Read, readers).await?;
         let standing = schema::standing(&reader, &shown).await?;
@@ -79,7 +90,7 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
 
 /// Connects once more to a database that was opened before, to write into it.
 pub(crate) async fn connect_again(url: &str) -> Result<DatabaseConnection, IndexError> {
-    connect(&parse(url)?, &without_secret(url), Access::Write, 1).await
+    connect(&parse(url)?.options, &without_secret(url), Access::Write, 1).await
 }
 
 /// Checks that `url` can be the address of such a database.
@@ -89,33 +100,54 @@ pub(crate) fn check_url(url: &str) -> Result<(), IndexError> {
 
 /// Returns which steps of the schema the database at `url` has, without changing it.
 pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexError> {
-    let options = parse(url)?;
+    let Place { options, patience } = parse(url)?;
     let shown = without_secret(url);
-    look(&options, &shown).await?;
+    look(&options, &shown, patience).await?;
     let reader = connect(&options, &shown, Access::Read, 1).await?;
     schema::steps(&reader, &shown).await
 }
 
-fn parse(url: &str) -> Result<PgConnectOptions, IndexError> {
+fn parse(url: &str) -> Result<Place, IndexError> {
     let bad = |why: String| IndexError::BadUrl { url: without_secret(url), why };
-    let parsed = Url::parse(url).map_err(|e| {
+    let mut parsed = Url::parse(url).map_err(|e| {
         bad(format!("{e}; in a password, all but letters and digits are written as %40 for @ and the like"))
     })?;
-    if let Some((option, _)) = parsed.query_pairs().find(|(key, _)| !OPTIONS.contains(&key.as_ref())) {
-        return Err(bad(format!(
-            "unknown option {option:?}; sslmode, sslrootcert, host, application_name and the like are known"
-        )));
+    let (mut patience, mut passed) = (PATIENCE, Vec::new());
+    for (key, value) in parsed.query_pairs() {
+        if key == CONNECT_TIMEOUT {
+            let seconds: u32 = value
+                .parse()
+                .map_err(|_| bad(format!("{CONNECT_TIMEOUT} is a number of seconds, and {value:?} is none")))?;
+            patience = Some(Duration::from_secs(seconds.into())).filter(|p| !p.is_zero()).unwrap_or(PATIENCE);
+        } else if OPTIONS.contains(&key.as_ref()) || is_setting(&key) {
+            passed.push((key.into_owned(), value.into_owned()));
+        } else {
+            let known = OPTIONS.join(", ");
+            return Err(bad(format!("unknown option {key:?}; known are {known}, {CONNECT_TIMEOUT} and options[NAME]")));
+        }
     }
-    let options = PgConnectOptions::from_str(url).map_err(|e| bad(e.to_string()))?;
-    Ok(options.disable_statement_logging())
+    parsed.set_query(None);
+    if !passed.is_empty() {
+        parsed.query_pairs_mut().extend_pairs(passed);
+    }
+    let options = PgConnectOptions::from_str(parsed.as_str()).map_err(|e| bad(e.to_string()))?;
+    Ok(Place { options: options.disable_statement_logging(), patience })
+}
+
+/// Tells whether an option sets something for the session: `options[NAME]`. What is not closed the driver would ignore.
+fn is_setting(key: &str) -> bool {
+    let name = key.strip_prefix("options[").and_then(|rest| rest.strip_suffix(']'));
+    name.is_some_and(|name| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+    })
 }
 
 /// Connects once and at once: a pool would go on trying, and in the end say only that it took too long.
-async fn look(options: &PgConnectOptions, shown: &str) -> Result<(), IndexError> {
+async fn look(options: &PgConnectOptions, shown: &str, patience: Duration) -> Result<(), IndexError> {
     let failed =
         |error| IndexError::Open { url: shown.to_owned(), source: DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))) };
     let connecting = sqlx::PgConnection::connect_with(options);
-    let connection = match tokio::time::timeout(PATIENCE, connecting).await {
+    let connection = match tokio::time::timeout(patience, connecting).await {
         Ok(connected) => connected.map_err(failed)?,
         Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
     };
@@ -166,15 +198,38 @@ mod tests {
             "postgres://u@h/d",
             "postgresql://h:5433/d?sslmode=verify-full",
             "postgres:///d?host=/run/postgresql&user=u",
+            "postgres://h/d?connect_timeout=5&options[statement_timeout]=5s&options%5Bmy.own%5D=x&options=-c%20geqo=off",
         ] {
             assert!(parse(url).is_ok(), "{url}");
         }
-        for url in ["postgres://h/d?nonsense=1", "postgres://h/d?sslmode=perhaps", "postgres://h:port/d"] {
+        for url in [
+            "postgres://h/d?nonsense=1",
+            "postgres://h/d?sslmode=perhaps",
+            "postgres://h:port/d",
+            "postgres://h/d?connect_timeout=soon",
+            "postgres://h/d?options[=1",
+            "postgres://h/d?options[]=1",
+            "postgres://h/d?options[a b]=1",
+        ] {
             assert!(parse(url).unwrap_err().is_usage(), "{url}");
+        }
+        let told = parse("postgres://h/d?gssencmode=prefer").unwrap_err().to_string();
+        for known in OPTIONS.iter().chain(&[CONNECT_TIMEOUT, "options[NAME]", "gssencmode"]) {
+            assert!(told.contains(known), "{known}: {told}");
         }
         for url in ["postgres://u:sesame@h/d?sslmode=perhaps", "postgres://u@h/d?password=sesame&nonsense=1"] {
             let told = parse(url).unwrap_err().to_string();
             assert!(!told.contains("sesame") && told.contains("h/d"), "{told}");
         }
+    }
+
+    #[test]
+    fn options_mean_what_they_mean_elsewhere() {
+        let seconds = |query: &str| parse(&format!("postgres://h/d{query}")).unwrap().patience.as_secs();
+        assert_eq!([seconds("?connect_timeout=3"), seconds("?connect_timeout=0"), seconds("")], [3, 10, 10]);
+        let place =
+            parse("postgres://u:p%40w@h:7/d?options[statement_timeout]=5%20s&connect_timeout=3&dbname=e").unwrap();
+        assert_eq!(place.options.get_options(), Some("-c statement_timeout=5\\ s"));
+        assert_eq!((place.options.get_host(), place.options.get_database()), ("h", Some("e")));
     }
 }

@@ -14,7 +14,7 @@ use crate::index::dialect::Dialect;
 use crate::index::error::IndexError;
 use crate::index::moves::step_aside;
 use crate::index::writes::{json as rows_of, unix_seconds};
-use crate::model::{RecordId, name_of, parent_of};
+use crate::model::RecordId;
 
 /// What is written.
 #[derive(Debug)]
@@ -100,22 +100,20 @@ impl Apply<'_> {
 
     async fn put(&self, db: &impl ConnectionTrait, records: &[(&Case, Image)]) -> Result<(), IndexError> {
         let rows = |there: bool| {
-            rows_of(records.iter().filter(|(case, _)| case.now.is_some() == there).map(|(case, image)| {
-                let path = image.path();
-                (case.id, case.user, path, name_of(path), parent_of(path), image.columns())
-            }))
+            let rows = records.iter().filter(|(case, _)| case.now.is_some() == there);
+            rows_of(rows.map(|(case, image)| (case.id, case.user, image.columns())))
         };
         let dialect = Dialect::of(db);
         let columns =
             "id, user_id, path, name, parent_path, size, content_type, etag, last_modified, created_at, updated_at";
         let [changed, created, updated] =
-            ["last_modified", "created_at", "updated_at"].map(|c| dialect.time(&format!("value->5->>'{c}'")));
+            ["last_modified", "created_at", "updated_at"].map(|c| dialect.time(&format!("value->2->>'{c}'")));
         let values = format!(
-            "SELECT CAST(value->>0 AS bigint) AS id, CAST(value->>1 AS bigint) AS user_id, value->>2 AS path, \
-             value->>3 AS name, value->>4 AS parent_path, {} AS size, \
-             value->5->>'content_type' AS content_type, value->5->>'etag' AS etag, {changed} AS last_modified, \
+            "SELECT CAST(value->>0 AS bigint) AS id, CAST(value->>1 AS bigint) AS user_id, value->2->>'path' AS path, \
+             value->2->>'name' AS name, value->2->>'parent_path' AS parent_path, {} AS size, \
+             value->2->>'content_type' AS content_type, value->2->>'etag' AS etag, {changed} AS last_modified, \
              {created} AS created_at, {updated} AS updated_at FROM {}",
-            dialect.cast("value->5->>'size'", "bigint"),
+            dialect.cast("value->2->>'size'", "bigint"),
             dialect.words().rows
         );
         let update = format!(
@@ -149,14 +147,19 @@ impl Apply<'_> {
             write(db, &follow, [Value::from(rows)].into_iter().chain(seconds)).await?;
         }
         let [ends, made] = ["expires_at", "created_at"].map(|c| dialect.time(&format!("value->1->>'{c}'")));
+        // No run takes an active link along: should its image say otherwise, its owner has ended it since, and it opens
+        // nothing when it comes back. What had ended by itself stays what it was; the database says what has.
         let make = format!(
             "INSERT INTO share_links (id, stored_file_id, token, is_active, expires_at, created_at) \
-             SELECT CAST(value->1->>'id' AS bigint), CAST(value->>0 AS bigint), value->1->>'token', {}, {ends}, {made} \
-             FROM {}",
+             SELECT id, stored_file_id, token, CASE WHEN {} THEN false ELSE is_active END, expires_at, created_at FROM \
+             (SELECT CAST(value->1->>'id' AS bigint) AS id, CAST(value->>0 AS bigint) AS stored_file_id, \
+             value->1->>'token' AS token, {} AS is_active, {ends} AS expires_at, {made} AS created_at FROM {}) AS new",
+            words.active,
             dialect.cast("value->1->>'is_active'", "boolean"),
             words.rows
         );
-        write(db, &make, [rows_of(self.links.make.iter()).into()]).await
+        let values = [unix_seconds(clock::now()).into(), rows_of(self.links.make.iter()).into()];
+        write(db, &make, values).await
     }
 
     /// The foreign key refuses to let a record go that has a link; those that have none of an active one were counted

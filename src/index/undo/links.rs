@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::{Case, Conflict, Verdict};
-use crate::model::{RecordId, Timestamp};
+use crate::model::RecordId;
 
 /// The links that are there now, as far as they could be in the way.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(in crate::index) struct LinkPlan {
 }
 
 /// Decides about the links of those records that are there in the end.
-pub(in crate::index) fn plan(cases: &[Case], verdicts: &[Verdict], now: &LinksNow, time: Timestamp) -> LinkPlan {
+pub(in crate::index) fn plan(cases: &[Case], verdicts: &[Verdict], now: &LinksNow) -> LinkPlan {
     let mut plan = LinkPlan::default();
     for (at, (case, verdict)) in cases.iter().zip(verdicts).enumerate() {
         let comes = *verdict == Verdict::Return;
@@ -50,21 +50,11 @@ pub(in crate::index) fn plan(cases: &[Case], verdicts: &[Verdict], now: &LinksNo
                 }
                 (_, Some(_)) => plan.conflicts.push((at, Conflict::TokenTaken)),
                 (Some(_), None) => plan.conflicts.push((at, Conflict::LinkIdTaken)),
-                (None, None) => plan.make.push((case.id, ended(link.clone(), time))),
+                (None, None) => plan.make.push((case.id, link.clone())),
             }
         }
     }
     plan
-}
-
-/// Takes care that a link which went does not open anything when it comes back. No run takes an active link along: should
-/// its image say otherwise, its owner has ended it since.
-fn ended(mut link: Value, time: Timestamp) -> Value {
-    let ends = link["expires_at"].as_str().and_then(Timestamp::from_text);
-    if ends.is_none_or(|ends| ends >= time) {
-        link["is_active"] = false.into();
-    }
-    link
 }
 
 #[cfg(test)]
@@ -112,25 +102,7 @@ mod tests {
                 by_id: now.iter().map(|&(id, token, record)| (id, (token.to_owned(), record))).collect(),
                 by_token: now.iter().map(|&(id, token, _)| (token.to_owned(), id)).collect(),
             };
-            let time = Timestamp::from_micros(0);
-            assert_eq!(plan(std::slice::from_ref(&case), &[verdict], &there, time), want, "{verdict:?} {now:?}");
-        }
-    }
-
-    #[test]
-    fn law_10_no_link_comes_back_to_life() {
-        let time = Timestamp::from_text("2026-01-01T00:00:00Z").unwrap();
-        for (is_active, expires_at, want) in [
-            (json!(true), json!(null), json!(false)),
-            (json!(true), json!("2999-01-01T00:00:00+00:00"), json!(false)),
-            (json!(true), json!("next tuesday"), json!(false)),
-            (json!(false), json!(null), json!(false)),
-            // It is over by itself, and stays what it was.
-            (json!(true), json!("2020-01-01T00:00:00+00:00"), json!(true)),
-            (json!(1), json!("2020-01-01T00:00:00+00:00"), json!(1)),
-        ] {
-            let link = json!({"is_active": is_active, "expires_at": expires_at});
-            assert_eq!(ended(link.clone(), time)["is_active"], want, "{link}");
+            assert_eq!(plan(std::slice::from_ref(&case), &[verdict], &there), want, "{verdict:?} {now:?}");
         }
     }
 }

@@ -3,57 +3,15 @@
 
 pub(super) mod apply;
 pub(super) mod gather;
+mod image;
 pub(super) mod links;
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+pub(super) use self::image::Image;
 use crate::model::{RecordId, Timestamp, UserId};
-
-/// A record as the journal writes it down: its columns by their names.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Image(Value);
-
-/// What the storage said of a file when the record was written.
-const FACTS: [&str; 5] = ["size", "content_type", "etag", "last_modified", "updated_at"];
-
-impl Image {
-    /// Reads an image; `None` when it is none.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(text).ok()?;
-        let is_image = value["path"].is_string() && value["user_id"].is_i64() && value["id"].is_i64();
-        is_image.then_some(Self(value))
-    }
-
-    /// Tells whether a record can be made of it.
-    pub(super) fn is_whole(&self) -> bool {
-        self.0["created_at"].is_string() && self.0["updated_at"].is_string()
-    }
-
-    /// Returns the path.
-    pub(super) fn path(&self) -> &str {
-        self.0["path"].as_str().unwrap_or_default()
-    }
-
-    /// Returns whose it is.
-    pub(super) fn user(&self) -> UserId {
-        self.0["user_id"].as_i64().unwrap_or_default()
-    }
-
-    /// Returns the columns by their names.
-    pub(super) fn columns(&self) -> &Value {
-        &self.0
-    }
-
-    /// Returns the record with the facts of another one.
-    fn with_facts_of(mut self, other: &Self) -> Self {
-        for fact in FACTS {
-            self.0[fact] = other.0[fact].clone();
-        }
-        self
-    }
-}
 
 /// A record that the task touched, and all that decides about it.
 #[derive(Debug, Clone)]
@@ -156,7 +114,7 @@ impl Conflict {
 
 /// Judges a record alone.
 fn judge(case: &Case) -> Verdict {
-    let is_edited = |now| case.last.as_ref() != Some(now);
+    let is_edited = |now| !case.last.as_ref().is_some_and(|last| last.agrees_with(now));
     match (&case.was, &case.now) {
         _ if !case.is_readable => Verdict::Conflict(Conflict::Unreadable),
         (None, None) => Verdict::Unchanged,
@@ -166,7 +124,7 @@ fn judge(case: &Case) -> Verdict {
         (Some(_), None) if case.last.is_some() => Verdict::Conflict(Conflict::Gone),
         (Some(_), None) => Verdict::Return,
         (Some(_), Some(_)) if case.was_deleted || case.is_undone => Verdict::Unchanged,
-        (Some(was), Some(now)) if was == now => Verdict::Unchanged,
+        (Some(was), Some(now)) if was.agrees_with(now) => Verdict::Unchanged,
         (Some(_), Some(now)) if is_edited(now) => Verdict::Conflict(Conflict::Edited),
         (Some(_), Some(_)) => Verdict::Revert,
     }
@@ -237,7 +195,7 @@ pub(super) fn settle(cases: &[Case]) -> Plan {
 impl Case {
     /// Returns what the record becomes: what it was, or where another one gives it its place, with the facts of today.
     pub(super) fn becomes(&self, holder: Option<&Image>) -> Option<Image> {
-        let was = self.was.clone()?;
+        let was = self.was.clone()?.named();
         Some(match holder {
             Some(holder) => was.with_facts_of(holder),
             None => was,
@@ -252,7 +210,8 @@ mod tests {
     use super::*;
 
     fn image(id: RecordId, path: &str, size: u64) -> Image {
-        Image(json!({"id": id, "user_id": 1, "path": path, "size": size, "created_at": "then"}))
+        let image = json!({"id": id, "user_id": 1, "path": path, "size": size, "created_at": "then"});
+        Image::parse(&image.to_string()).unwrap()
     }
 
     /// A record that the task changed from size 1 to size 2, and that nobody has touched since.
@@ -365,8 +324,6 @@ mod tests {
         let old = deleted(1, "a");
         let became = old.becomes(Some(&image(9, "a", 7))).unwrap();
         assert_eq!((became.columns()["size"].as_u64(), became.columns()["id"].as_i64()), (Some(7), Some(1)));
-        assert_eq!(old.becomes(None), old.was);
-        assert!(Image::parse("{}").is_none() && Image::parse("nonsense").is_none());
-        assert_eq!(Image::parse(r#"{"id":1,"user_id":2,"path":"p"}"#).map(|image| image.user()), Some(2));
+        assert_eq!(old.becomes(None).unwrap().columns()["name"], "a");
     }
 }
