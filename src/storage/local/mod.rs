@@ -54,7 +54,7 @@ impl LocalDisk {
     /// # Errors
     /// When `root` is missing, unreadable or no directory.
     pub fn new(root: impl AsRef<std::path::Path>) -> Result<Self> {
-        let root = fs::canonicalize(root.as_ref()).map_err(|e| failed(root.as_ref(), e))?;
+        let root = fs::canonicalize(root.as_ref()).map_err(|e| failed("", e))?;
         // What little is written is the marker, and an index that is bound to it has to find it after a power cut.
         let inner = Arc::new(LocalFileSystem::new_with_prefix(&root)?.with_fsync(true));
         Ok(Self { root, inner })
@@ -72,12 +72,12 @@ impl LocalDisk {
     pub(super) async fn top_folders(&self) -> Result<Vec<String>> {
         let root = self.root.clone();
         blocking(move || {
-            let mut level = Level::read(&root, root.clone(), String::new()).map_err(|e| failed(&root, e))?;
+            let mut level = Level::read(&root, root.clone(), String::new()).map_err(|e| failed("", e))?;
             if let Some(error) = level.failed.take() {
-                return Err(failed(&root, error));
+                return Err(failed("", error));
             }
             let mut folders = Vec::new();
-            while let Some(page) = level.next_page().map_err(|e| failed(&root, e))? {
+            while let Some(page) = level.next_page().map_err(|e| failed("", e))? {
                 let names = (0..page.len()).filter(|at| page.kind(*at) == Kind::Directory).map(|at| page.name(at));
                 folders.extend(names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned));
             }
@@ -88,28 +88,28 @@ impl LocalDisk {
 
     /// Finds the file at `location`, refusing what a listing would refuse.
     fn find(&self, location: &Path) -> Result<fs::Metadata> {
-        let path = self.root.join(location.as_ref());
+        let (key, path) = (location.as_ref(), self.root.join(location.as_ref()));
         let absent = |source| Error::NotFound { path: location.to_string(), source: Box::new(source) };
         let entry = match fs::symlink_metadata(&path) {
             Err(e) if links::is_absent(&e, &path) => return self.absent_or_hidden(location, absent(e)),
-            other => other.map_err(|e| failed(&path, e))?,
+            other => other.map_err(|e| failed(key, e))?,
         };
         // What exists but is no object is no "not found": the caller might delete something on that word.
-        let real = fs::canonicalize(&path).map_err(|e| failed(&path, std::io::Error::other(e.to_string())))?;
+        let real = fs::canonicalize(&path).map_err(|e| failed(key, std::io::Error::other(e.to_string())))?;
         if !real.starts_with(&self.root) {
-            return Err(failed(&path, std::io::Error::other("a link leads out of the storage")));
+            return Err(failed(key, std::io::Error::other("a link leads out of the storage")));
         }
         if entry.is_symlink() {
             // The same judgement as in a listing, or the look would miss what the listing has shown.
             links::resolve(&self.root, &path, path.parent().unwrap_or(&self.root))
-                .map_err(|reason| failed(&path, std::io::Error::other(reason.to_string())))?;
+                .map_err(|reason| failed(key, std::io::Error::other(reason.to_string())))?;
         }
-        let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(&path, e))? } else { entry };
+        let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(key, e))? } else { entry };
         if metadata.is_dir() {
             return Err(absent(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
         if !metadata.is_file() || location.filename().is_some_and(is_upload_name) {
-            return Err(failed(&path, std::io::Error::other("not a file that can be indexed")));
+            return Err(failed(key, std::io::Error::other("not a file that can be indexed")));
         }
         Ok(metadata)
     }
@@ -117,26 +117,42 @@ impl LocalDisk {
     /// Nothing is at `location`; but when a link on the way there leads out of the root or to nothing, the place is
     /// hidden rather than empty.
     fn absent_or_hidden<T>(&self, location: &Path, absent: Error) -> Result<T> {
-        let mut path = self.root.clone();
+        let (mut path, mut key) = (self.root.clone(), String::new());
         for segment in location.as_ref().split('/') {
             path.push(segment);
+            key = if key.is_empty() { segment.to_owned() } else { format!("{key}/{segment}") };
             match fs::symlink_metadata(&path) {
                 Ok(m) if m.is_symlink() => {
                     let inside = fs::canonicalize(&path).is_ok_and(|real| real.starts_with(&self.root));
                     if !inside {
-                        return Err(failed(&path, std::io::Error::other("a link on the way cannot be followed")));
+                        return Err(failed(&key, std::io::Error::other("a link on the way cannot be followed")));
                     }
                 }
                 Ok(_) => {}
                 Err(e) if links::is_absent(&e, &path) => break,
-                Err(e) => return Err(failed(&path, std::io::Error::other(e.to_string()))),
+                Err(e) => return Err(failed(&key, std::io::Error::other(e.to_string()))),
             }
         }
         // A root that went away (an unmounted disk) says nothing about its files.
         if !self.root.is_dir() {
-            return Err(failed(&self.root, std::io::Error::other("the root of the storage is gone")));
+            return Err(failed("", std::io::Error::other("the root of the storage is gone")));
         }
         Err(absent)
+    }
+
+    /// Tells an error of the file system as one of this store.
+    fn told(&self, location: &Path, error: Error) -> Error {
+        let path = location.to_string();
+        let root = self.root.display().to_string();
+        let below = format!("{}/", root.trim_end_matches('/'));
+        let told = |source: Box<dyn std::error::Error + Send + Sync>| source.to_string().replace(&below, "").into();
+        match error {
+            Error::NotFound { source, .. } => Error::NotFound { path, source: told(source) },
+            Error::AlreadyExists { source, .. } => Error::AlreadyExists { path, source: told(source) },
+            Error::PermissionDenied { source, .. } => Error::PermissionDenied { path, source: told(source) },
+            Error::Generic { source, .. } => Error::Generic { store: STORE, source: told(source) },
+            other => other,
+        }
     }
 }
 
@@ -150,11 +166,15 @@ fn bad(entry: BadEntry) -> Item {
     Err(Error::Generic { store: STORE, source: Box::new(entry) })
 }
 
-fn failed(path: &std::path::Path, source: std::io::Error) -> Error {
+/// Says what is wrong with a key, or with the root itself. Where the root is on the disk is nobody's business but of those
+/// who have named it.
+fn failed(key: &str, source: std::io::Error) -> Error {
+    let key = key.trim_end_matches('/');
+    let path = if key.is_empty() { "the root of the storage" } else { key }.to_owned();
     if source.kind() == std::io::ErrorKind::NotFound {
-        return Error::NotFound { path: path.display().to_string(), source: Box::new(source) };
+        return Error::NotFound { path, source: Box::new(source) };
     }
-    Error::Generic { store: STORE, source: format!("{}: {source}", path.display()).into() }
+    Error::Generic { store: STORE, source: format!("{path}: {source}").into() }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -211,13 +231,13 @@ impl ObjectStore for LocalDisk {
         let key = prefix.map(|p| format!("{p}/")).filter(|p| p != "/").unwrap_or_default();
         let (root, path) = (self.root.clone(), self.root.join(&key));
         blocking(move || {
-            let mut read = Level::read(&root, path.clone(), key.clone()).map_err(|e| failed(&path, e))?;
+            let mut read = Level::read(&root, path.clone(), key.clone()).map_err(|e| failed(&key, e))?;
             let mut level =
                 ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
             if let Some(error) = read.failed.take() {
-                return Err(failed(&path, error));
+                return Err(failed(&key, error));
             }
-            while let Some(page) = read.next_page().map_err(|e| failed(&path, e))? {
+            while let Some(page) = read.next_page().map_err(|e| failed(&key, e))? {
                 for at in 0..page.len() {
                     let Ok(name) = std::str::from_utf8(page.name(at)) else { continue };
                     match page.kind(at) {
@@ -240,7 +260,7 @@ impl ObjectStore for LocalDisk {
         let (this, at, head) = (self.clone(), location.clone(), options.head);
         let metadata = blocking(move || this.find(&at)).await?;
         if !head {
-            return self.inner.get_opts(location, options).await;
+            return self.inner.get_opts(location, options).await.map_err(|error| self.told(location, error));
         }
         let meta = facts::facts_of(&metadata, location.as_ref())?;
         options.check_preconditions(&meta)?;
@@ -255,7 +275,7 @@ impl ObjectStore for LocalDisk {
     }
 
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, options).await
+        self.inner.put_opts(location, payload, options).await.map_err(|error| self.told(location, error))
     }
 
     async fn put_multipart_opts(

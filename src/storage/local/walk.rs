@@ -130,7 +130,7 @@ impl Walk {
             }
             Ok(None) => Some(()),
             Err(Refused::Entry(entry)) => self.push(Segment::Bad(entry), 1),
-            Err(Refused::Root(error)) => self.push(Segment::Failed(failed(&self.root, error)), 1),
+            Err(Refused::Root(error)) => self.push(Segment::Failed(failed("", error)), 1),
         }
     }
 
@@ -176,7 +176,7 @@ impl Walk {
             Ok(mut level) => {
                 match level.failed.take() {
                     // Half of the root is as good as none of it.
-                    Some(error) if at_root => return self.push(Segment::Failed(failed(&self.root, error)), 1),
+                    Some(error) if at_root => return self.push(Segment::Failed(failed("", error)), 1),
                     Some(error) => self.push(Segment::Bad(unreadable(&error, &key)), 1)?,
                     None => {}
                 }
@@ -187,7 +187,7 @@ impl Walk {
             Err(e) if !at_root && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Some(())
             }
-            Err(e) if at_root => self.push(Segment::Failed(failed(&self.root, e)), 1),
+            Err(e) if at_root => self.push(Segment::Failed(failed("", e)), 1),
             Err(e) => self.push(Segment::Bad(unreadable(&e, &key)), 1),
         }
     }
