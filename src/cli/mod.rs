@@ -6,6 +6,8 @@ mod demo;
 mod exit;
 mod explain;
 mod export_file;
+#[cfg(feature = "server")]
+mod findings_room;
 mod generate;
 mod index;
 #[cfg(feature = "server")]
@@ -15,7 +17,6 @@ mod migrate;
 mod output;
 mod progress;
 mod rebuild;
-mod report_csv;
 mod report_file;
 mod restore;
 #[cfg(feature = "server")]

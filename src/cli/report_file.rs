@@ -6,8 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
-use super::report_csv;
-use crate::reconcile::Evidence;
+use crate::reconcile::{Evidence, csv_header, csv_line};
 
 /// A file that takes one JSON object, or one row, a line.
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl ReportFile {
         let is_csv = path.extension().is_some_and(|e| e == "csv");
         let mut report = Self { file: BufWriter::new(file), path: path.to_owned(), is_csv, trouble: None };
         if is_csv {
-            report.trouble = report.file.write_all(report_csv::header().as_bytes()).err();
+            report.trouble = report.file.write_all(csv_header().as_bytes()).err();
         }
         Ok(report)
     }
@@ -71,7 +70,8 @@ impl ReportFile {
     /// Takes a finding. Trouble is told at the end: a run that is under way is worth more than its report.
     pub(super) fn take(&mut self, evidence: &Evidence) {
         if self.trouble.is_none() && self.is_csv {
-            self.trouble = self.file.write_all(report_csv::line(evidence).as_bytes()).err();
+            let line = serde_json::to_value(evidence).map(|finding| csv_line(&finding)).map_err(std::io::Error::from);
+            self.trouble = line.and_then(|line| self.file.write_all(line.as_bytes())).err();
         } else if self.trouble.is_none() {
             let written = serde_json::to_writer(&mut self.file, evidence).map_err(std::io::Error::from);
             self.trouble = written.and_then(|()| self.file.write_all(b"\n")).err();

@@ -57,7 +57,7 @@ async fn restore(args: &RestoreArgs, config: &Config) -> Result<RestoreReport, E
 
 fn summary(report: &RestoreReport) -> String {
     let t = &report.tally;
-    let ended = if report.is_whole { "" } else { " FAILED" };
+    let ended = if report.is_whole { String::new() } else { format!(" {}", report.status()) };
     let (did, dry) =
         if report.dry_run { ("would be restored", " (dry run: nothing was written)") } else { ("restored", "") };
     format!(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
+use super::findings_room::FindingsRoom;
 use super::output;
 use super::server_args::{HealthArgs, ServeArgs};
 use crate::config::Config;
@@ -38,7 +39,7 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
     let (findings, _room) = match args.findings.or_else(|| file.findings.clone()) {
         Some(dir) => (make(dir)?, None),
         None => {
-            let room = tempfile::Builder::new().prefix("storm-index-findings-").tempdir();
+            let room = FindingsRoom::make();
             let room =
                 room.map_err(|e| Failure::new(Exit::Failed, format!("no directory for findings: {e}; set TMPDIR")))?;
             (room.path().to_owned(), Some(room))

@@ -22,13 +22,13 @@ use super::prefer::preference;
 use super::problem::{NO_KEY, Problem};
 use super::scrub::Scrub;
 use super::wire::{
-    Alive, Answered, CancelRefused, Cancelled, FindingsFound, Kind, Readiness, RebuildRefused, Rebuilt, TaskPage,
-    TaskRefused, TaskState, TaskView,
+    Alive, CancelRefused, Cancelled, FindingsFound, Kind, Readiness, RebuildRefused, Rebuilt, TaskPage, TaskRefused,
+    TaskState, TaskView,
 };
 use crate::index::{Claim, LeaseTerms};
 use crate::model::Identity;
-use crate::reconcile::{Request as Run, RequestWire};
-use crate::task::{Desk, Settings, StandingAudit, State, TaskError};
+use crate::reconcile::RequestWire;
+use crate::task::{Desk, Settings, StandingAudit, TaskError};
 
 /// The time between two looks at a task that another process carries out.
 const LOOK: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ impl Api {
         body: Strict<RequestWire>,
     ) -> Result<Rebuilt, RebuildRefused> {
         let claim = idempotency_key.0.map(|text| claim(&key, text, &body.0));
-        let run = Run::try_from(body.0).map_err(|error| self.problem(&error.into()))?;
+        let run = self.read(body.0).await?;
         let preference = preference(prefer.0.as_deref());
         let (answered, ended) =
             self.carry_out(run, claim, preference.wait).await.map_err(|error| self.problem(&error))?;
@@ -129,9 +129,12 @@ impl Api {
     ) -> Result<Json<TaskPage>, TaskRefused> {
         let status = status.0.map(TaskState::as_str);
         let before = before.0.map(|id| id.to_string());
-        let tasks = self.desk.tasks(status, before.as_deref(), limit.0).await.map_err(|error| self.problem(&error))?;
-        let full = tasks.len() == limit.0 as usize;
-        let next = tasks.last().filter(|_| full).map(|task| task.id.clone());
+        // One more than is told, to know whether there is another page.
+        let found = self.desk.tasks(status, before.as_deref(), limit.0 + 1).await;
+        let mut tasks = found.map_err(|error| self.problem(&error))?;
+        let more = tasks.len() > limit.0 as usize;
+        tasks.truncate(limit.0 as usize);
+        let next = tasks.last().filter(|_| more).map(|task| task.id.clone());
         let tasks = tasks.into_iter().map(|task| TaskView::of(task, None, &self.scrub)).collect();
         Ok(Json(TaskPage { tasks, next }))
     }
@@ -271,48 +274,11 @@ fn claim(key: &AdminKey, text: String, asked: &RequestWire) -> Claim {
 }
 
 impl Api {
-    fn problem(&self, error: &TaskError) -> Problem {
+    pub(super) fn problem(&self, error: &TaskError) -> Problem {
         if error.is_failure() {
             tracing::warn!(%error, code = error.code(), "a request could not be carried out");
         }
         Problem::of_task(error, &self.scrub)
-    }
-
-    /// Hands a run in, and waits for its end. Tells whether it has come.
-    async fn carry_out(&self, run: Run, claim: Option<Claim>, wait: Duration) -> Result<(Answered, bool), TaskError> {
-        let until = tokio::time::Instant::now() + wait;
-        // Whether it can begin is said at once, even to those who wait for nothing else.
-        let patience = wait.max(Duration::from_secs(2));
-        let id = self.desk.submit(run.clone(), claim.clone(), patience).await?;
-        let Some(live) = self.desk.live(id) else {
-            return match self.stored(id).await {
-                // The first request under this key could not begin, and its task is forgotten: this one is the first now.
-                Err(error) if claim.is_some() && error.code() == "unknown_task" => {
-                    let id = self.desk.submit(run, claim, patience).await?;
-                    self.stored(id).await
-                }
-                stored => stored,
-            };
-        };
-        let state = match tokio::time::timeout_at(until, live.ended()).await {
-            Ok(state) => state,
-            Err(_) => live.state(),
-        };
-        let answered = |status: &str| Answered { task_id: id.to_string(), status: status.to_owned(), result: None };
-        match state {
-            State::Ready => Ok((answered("READY"), false)),
-            State::Running => Ok((answered("RUNNING"), false)),
-            State::Refused(error) => Err(error),
-            State::Ended(answer) => Ok((Answered::of(&answer, &self.scrub), true)),
-        }
-    }
-
-    /// Answers for a task that is not carried out here, or not any more.
-    async fn stored(&self, id: Uuid) -> Result<(Answered, bool), TaskError> {
-        let view = TaskView::of(self.desk.task(&id.to_string()).await?, None, &self.scrub);
-        let ended = view.has_ended();
-        let result = view.result.filter(|_| ended).and_then(|result| serde_json::from_value(result).ok());
-        Ok((Answered { task_id: view.task_id, status: view.status, result }, ended))
     }
 
     /// Returns a task as it stands, wherever it is carried out.

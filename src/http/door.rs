@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use poem::error::ReadBodyError;
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use poem::{Endpoint, IntoResponse as _, Request, Response, Result};
+use poem::{Body, Endpoint, IntoResponse as _, Request, Response, Result};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::auth::Guard;
+use super::lists;
 use super::problem::Problem;
 use super::routes::route_of;
 use super::scrub::Scrub;
@@ -94,14 +96,14 @@ impl Door {
             let detail = "send one Idempotency-Key, of ASCII characters";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail));
         }
+        for list in [HeaderName::from_static("prefer"), header::ACCEPT] {
+            lists::join(request.headers_mut(), &list);
+        }
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let too_long = announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|l| l > LONGEST_BODY as u64);
-        let reading = tokio::time::timeout(PATIENCE, request.take_body().into_bytes_limit(LONGEST_BODY));
-        let body = if too_long { None } else { reading.await.ok().and_then(|read| read.ok()) };
-        let Some(body) = body else {
-            let detail = format!("the body is longer than {LONGEST_BODY} bytes, or broke off, or came too slowly");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
-        };
+        if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|l| l > LONGEST_BODY as u64) {
+            return Err(too_large());
+        }
+        let body = read(request.take_body()).await?;
         request.set_body(body);
         match inner.call(request).await {
             Ok(response) => Ok(response.into_response()),
@@ -116,6 +118,27 @@ impl Door {
     }
 }
 
+/// Reads a body, or says why it cannot be.
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    let Ok(read) = tokio::time::timeout(PATIENCE, body.into_bytes_limit(LONGEST_BODY)).await else {
+        let detail = format!("the body did not come within {} s; send it at once", PATIENCE.as_secs());
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
+    };
+    match read {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(ReadBodyError::PayloadTooLarge) => Err(too_large()),
+        Err(_) => {
+            let detail = "the body broke off, or is not in the chunks that it was announced in; send it whole";
+            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail))
+        }
+    }
+}
+
+fn too_large() -> Problem {
+    let detail = format!("the body is longer than {LONGEST_BODY} bytes; a request needs less");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+}
+
 fn allows(allowed: &str, method: &Method) -> bool {
     allowed.split(", ").any(|allowed| method.as_str() == allowed)
 }
@@ -127,4 +150,27 @@ fn request_id(request: &Request) -> String {
         (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
     };
     given.filter(fit).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_cannot_be_read_says_why() {
+        let whole = |bytes: usize| Body::from(vec![b'x'; bytes]);
+        assert_eq!(read(whole(LONGEST_BODY)).await.unwrap().len(), LONGEST_BODY);
+        let broken = Body::from_bytes_stream(stream::iter([Ok("{"), Err(std::io::Error::other("reset"))]));
+        let silent = Body::from_bytes_stream(stream::pending::<std::io::Result<&'static str>>());
+        for (body, status, code) in [
+            (whole(LONGEST_BODY + 1), 413, "body_too_large"),
+            (broken, 400, "invalid_body"),
+            (silent, 408, "body_too_slow"),
+        ] {
+            let problem = read(body).await.unwrap_err();
+            assert_eq!((problem.status, problem.code.as_str()), (status, code));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::reconcile::{Answer, Mode, Report};
+use crate::reconcile::{Answer, Mode, Report, csv_header, csv_line};
 
 /// Each code that a description names, with the words that come with it.
 const PROBLEMS: &[(&str, &str)] = &[
@@ -26,14 +26,18 @@ const PROBLEMS: &[(&str, &str)] = &[
     ("unknown_task", "there is no task \"019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de\"; see the list of tasks"),
     (
         "findings_gone",
-        "the findings of this task are not on this server: it was carried out elsewhere, or too long ago",
+        "the findings of this task are not on this server: it was carried out elsewhere or too long ago, or there was no \
+         room for them; run an audit again",
     ),
     ("run_in_progress", "another run writes into the index since 12 s; wait for it, or cancel it"),
     ("task_ended", "task 019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de has ended already: SUCCESSFUL"),
-    ("body_too_large", "the body is longer than 65536 bytes, or broke off, or came too slowly"),
+    ("body_too_large", "the body is longer than 65536 bytes; a request needs less"),
+    ("body_too_slow", "the body did not come within 30 s; send it at once"),
     ("unsupported_media_type", "send the body as application/json"),
     ("unknown_user", "there is no user 99; see `storm-index user list`"),
     ("nested_prefix", "one user's prefix lies inside another's"),
+    ("name_taken", "cannot register prefix \"bob\" as user \"bob\": that name belongs to the user of prefix \"b\""),
+    ("id_taken", "cannot register prefix \"7\" as user 7: that id belongs to the user of prefix \"old\""),
     (
         "idempotency_key_reused",
         "this Idempotency-Key was used with another body within the last 24 hours; use a new key for a new request",
@@ -42,6 +46,11 @@ const PROBLEMS: &[(&str, &str)] = &[
     ("too_many_tasks", "too many tasks are waiting; ask again when some of them have ended"),
     ("database_unavailable", "the database cannot be asked now; the server's log says why"),
     ("database_failed", "the database cannot be asked now; the server's log says why"),
+    ("database_not_ours", "the database cannot be asked now; the server's log says why"),
+    ("database_older", "the database cannot be asked now; the server's log says why"),
+    ("database_newer", "the database cannot be asked now; the server's log says why"),
+    ("database_encoding", "the database cannot be asked now; the server's log says why"),
+    ("database_collation", "the database cannot be asked now; the server's log says why"),
     ("shutting_down", "the server is shutting down; ask again in a moment"),
     ("not_found", "there is nothing at this path; see /docs"),
     ("method_not_allowed", "this path knows the method POST only"),
@@ -57,7 +66,7 @@ pub(super) fn add(document: &mut Value) {
             add_to(operation);
         }
     }
-    // What may be answered to requests that are none of these operations.
+    // What is answered whatever the operation is.
     document["components"]["responses"] = json!({
         "NotFound": alone(404, "not_found", "`not_found`: an unknown path."),
         "MethodNotAllowed": alone(405, "method_not_allowed", "`method_not_allowed`: `Allow` names those that are."),
@@ -71,7 +80,7 @@ fn add_to(operation: &mut Value) {
         operation["requestBody"]["content"]["application/json"]["examples"] = requests();
     }
     let Some(responses) = operation["responses"].as_object_mut() else { return };
-    for (status, response) in responses {
+    for (status, response) in responses.iter_mut() {
         let description = response["description"].as_str().unwrap_or_default().to_owned();
         let Some(content) = response.get_mut("content").and_then(Value::as_object_mut) else { continue };
         for (kind, body) in content {
@@ -83,7 +92,31 @@ fn add_to(operation: &mut Value) {
                 body["examples"] = examples;
             }
         }
+        if let Some((name, header)) = header_of(status) {
+            response["headers"][name] = header;
+        }
     }
+    for (status, name) in [("404", "NotFound"), ("405", "MethodNotAllowed"), ("500", "Internal")] {
+        let answered = json!({ "$ref": format!("#/components/responses/{name}") });
+        responses.entry(status).or_insert(answered);
+    }
+}
+
+/// Returns the header that comes with every answer of a status.
+fn header_of(status: &str) -> Option<(&'static str, Value)> {
+    let (name, description, example) = match status {
+        "401" => ("WWW-Authenticate", "How to come in (RFC 6750).", "Bearer realm=\"storm-index\""),
+        "405" => ("Allow", "The methods that this path knows.", "GET, HEAD"),
+        "429" | "503" => ("Retry-After", "In how many seconds to ask again.", "10"),
+        _ => return None,
+    };
+    let header = json!({
+        "description": description,
+        "required": true,
+        "schema": { "type": "string" },
+        "example": example,
+    });
+    Some((name, header))
 }
 
 /// Returns an example for each code that a description names.
@@ -106,10 +139,14 @@ fn alone(status: u16, code: &str, description: &str) -> Value {
     let examples = problems(status, description);
     debug_assert!(examples.get(code).is_some(), "{code}");
     let schema = json!({ "$ref": "#/components/schemas/Problem" });
-    json!({
+    let mut response = json!({
         "description": description,
         "content": { super::problem::PROBLEM_JSON: { "schema": schema, "examples": examples } },
-    })
+    });
+    if let Some((name, header)) = header_of(&status.to_string()) {
+        response["headers"] = json!({ name: header });
+    }
+    response
 }
 
 fn requests() -> Value {
@@ -149,7 +186,7 @@ fn answers(operation: &str, status: &str, kind: &str) -> Value {
             one("page", json!({ "findings": [finding()], "next": 231 }))
         }
         ("listFindings", _) if kind.starts_with("text/csv") => {
-            one("page", "kind,user_id,path,reasons,action\r\nmissing,1,photos/cat.jpg,,create\r\n".into())
+            one("page", (csv_header() + &csv_line(&finding())).into())
         }
         ("listFindings", _) => one("page", (finding().to_string() + "\n").into()),
         ("live", _) => one("alive", json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION") })),
@@ -201,9 +238,15 @@ fn finding() -> Value {
         "kind": "missing",
         "user_id": 1,
         "path": "photos/cat.jpg",
-        "reasons": [],
+        "reasons": ["no_record"],
         "action": "create",
-        "storage": { "size": 34_567, "content_type": "image/jpeg", "etag": "\"5d41402a\"", "last_modified": null },
+        "storage": {
+            "key": "1/photos/cat.jpg",
+            "size": 34_567,
+            "content_type": "image/jpeg",
+            "etag": "5d41402a",
+            "last_modified": "2025-11-23T08:59:00.000000+00:00",
+        },
         "index": null,
     })
 }

@@ -2,68 +2,60 @@
 
 use poem_openapi::payload::{Json, PlainText};
 
+use super::lists::split;
 use super::wire::{FindingPage, Findings};
+use crate::reconcile::{csv_header, csv_line};
 use crate::task::{Finding, FindingsPage};
 
-/// The columns of the CSV.
-const COLUMNS: &str = "kind,user_id,path,reasons,action,storage_key,size,content_type,etag,last_modified,record_id\r\n";
+/// In which form findings are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Ndjson,
+    Csv,
+}
 
-/// Writes a page in the first form of `accept` that is known; JSON, if none is.
+/// The forms and their names; where the client does not care, the first.
+const FORMS: [(Form, &[&str]); 3] = [
+    (Form::Json, &["application/json", "application/*", "*/*"]),
+    (Form::Ndjson, &["application/x-ndjson", "application/ndjson", "application/*", "*/*"]),
+    (Form::Csv, &["text/csv", "text/*", "*/*"]),
+];
+
+/// Writes a page in the form that `accept` likes best; as JSON, if it likes none.
 pub(super) fn body(page: FindingsPage, accept: Option<&str>) -> Findings {
-    for wanted in accept.unwrap_or_default().split(',') {
-        let wanted = wanted.split(';').next().unwrap_or_default().trim();
-        match wanted.to_ascii_lowercase().as_str() {
-            "application/json" => break,
-            "application/x-ndjson" | "application/ndjson" => {
-                return Findings::Ndjson(PlainText(ndjson(&page.findings)));
-            }
-            "text/csv" => return Findings::Csv(PlainText(csv(&page.findings))),
-            _ => {}
-        }
+    match form(accept.unwrap_or_default()) {
+        Form::Json => Findings::Json(Json(FindingPage { findings: page.findings, next: page.next })),
+        Form::Ndjson => Findings::Ndjson(PlainText(lines(&page.findings, |line| line.to_string() + "\n"))),
+        Form::Csv => Findings::Csv(PlainText(csv_header() + &lines(&page.findings, csv_line))),
     }
-    Findings::Json(Json(FindingPage { findings: page.findings, next: page.next }))
 }
 
-fn ndjson(findings: &[Finding]) -> String {
-    findings
-        .iter()
-        .filter_map(|finding| serde_json::to_string(finding).ok())
-        .fold(String::new(), |text, line| text + &line + "\n")
+fn lines(findings: &[Finding], line: impl Fn(&serde_json::Value) -> String) -> String {
+    findings.iter().filter_map(|finding| serde_json::to_value(finding).ok()).map(|finding| line(&finding)).collect()
 }
 
-fn csv(findings: &[Finding]) -> String {
-    let mut text = COLUMNS.to_owned();
-    for finding in findings {
-        let side = |name: &str| {
-            let side = finding.storage.as_ref().or(finding.index.as_ref());
-            let value = side.and_then(|side| side.get(name)).filter(|value| !value.is_null());
-            value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
-        };
-        let record = finding.index.as_ref().map(|index| index["id"].to_string()).unwrap_or_default();
-        let key = if finding.storage.is_some() { side("key") } else { String::new() };
-        let cells = [
-            finding.kind.clone(),
-            finding.user_id.map(|id| id.to_string()).unwrap_or_default(),
-            finding.path.clone(),
-            finding.reasons.join(" "),
-            finding.action.clone(),
-            key,
-            side("size"),
-            side("content_type"),
-            side("etag"),
-            side("last_modified"),
-            record,
-        ];
-        text += &cells.map(|cell| quoted(&cell)).join(",");
-        text += "\r\n";
-    }
-    text
+/// Chooses by the weights of an `Accept`; of equal ones what is named first, and of a form its closest name counts.
+fn form(accept: &str) -> Form {
+    let asked: Vec<(String, f32)> = split(accept, ',').map(weighed).collect();
+    let liked = FORMS.iter().filter_map(|(form, names)| {
+        let at = names.iter().find_map(|name| asked.iter().position(|(asked, _)| asked == name))?;
+        Some((*form, asked[at].1, at))
+    });
+    let liked = liked.filter(|(_, weight, _)| *weight > 0.0);
+    let best = liked.reduce(|best, next| if (next.1, best.2) > (best.1, next.2) { next } else { best });
+    best.map_or(Form::Json, |(form, ..)| form)
 }
 
-/// Writes a cell as RFC 4180 has it. What a spreadsheet would take for a formula is made a text by a quotation mark.
-fn quoted(cell: &str) -> String {
-    let cell = if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() };
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+/// Reads a kind of content and its weight.
+fn weighed(range: &str) -> (String, f32) {
+    let mut parts = split(range, ';');
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let weight = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse().unwrap_or(1.0))
+    });
+    (kind, weight.unwrap_or(1.0))
 }
 
 #[cfg(test)]
@@ -71,11 +63,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_quoted_and_no_formulas() {
-        for (cell, want) in
-            [("a", "a"), ("a,b", "\"a,b\""), ("a\"b", "\"a\"\"b\""), ("=1+1", "'=1+1"), ("a\nb", "\"a\nb\"")]
-        {
-            assert_eq!(quoted(cell), want);
+    fn the_client_chooses_the_form() {
+        for (accept, want) in [
+            ("", Form::Json),
+            ("text/html", Form::Json),
+            ("*/*", Form::Json),
+            ("text/csv", Form::Csv),
+            ("Text/CSV; charset=utf-8", Form::Csv),
+            ("text/*", Form::Csv),
+            ("application/ndjson", Form::Ndjson),
+            ("text/csv, application/json", Form::Csv),
+            ("application/json, text/csv", Form::Json),
+            ("text/html, */*", Form::Json),
+            ("text/csv, */*", Form::Csv),
+            ("text/csv;q=0.5, application/x-ndjson;q=0.8", Form::Ndjson),
+            ("text/csv;q=0, application/json", Form::Json),
+            ("text/csv;q=0", Form::Json),
+            ("*/*, application/json;q=0", Form::Ndjson),
+            ("*/*;q=0.1, text/csv;q=0.2", Form::Csv),
+        ] {
+            assert_eq!(form(accept), want, "{accept}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::lists::split;
+
 /// How long is waited when nobody says otherwise.
 const USUAL: Duration = Duration::from_secs(10);
 
@@ -20,14 +22,18 @@ pub(super) struct Preference {
 /// Reads a `Prefer`. What is not understood is ignored, as the RFC wants it.
 pub(super) fn preference(prefer: Option<&str>) -> Preference {
     let mut wait = None;
-    for word in prefer.unwrap_or_default().split([',', ';']) {
+    for preference in split(prefer.unwrap_or_default(), ',') {
+        // What follows belongs to it, and says nothing that is known here.
+        let word = split(preference, ';').next().unwrap_or_default();
         let (name, value) = word.split_once('=').map_or((word, ""), |(name, value)| (name, value));
         let (name, value) = (name.trim(), value.trim().trim_matches('"'));
         if name.eq_ignore_ascii_case("respond-async") {
             return Preference { wait: Duration::ZERO, applied: Some("respond-async".to_owned()) };
         }
         if name.eq_ignore_ascii_case("wait") && wait.is_none() {
-            wait = value.parse::<u64>().ok().map(|seconds| seconds.min(LONGEST));
+            let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+            // A number that is too long to be read is a long time.
+            wait = is_number.then(|| value.parse::<u64>().map_or(LONGEST, |seconds| seconds.min(LONGEST)));
         }
     }
     match wait {
@@ -49,6 +55,14 @@ mod tests {
             (Some("respond-async"), 0, Some("respond-async")),
             (Some("wait=100, respond-async"), 0, Some("respond-async")),
             (Some("wait=99999"), 300, Some("wait=300")),
+            (Some("wait=99999999999999999999999999"), 300, Some("wait=300")),
+            (Some("wait=2, wait=5"), 2, Some("wait=2")),
+            (Some("handling=lenient, , respond-async; x=y"), 0, Some("respond-async")),
+            (Some("foo=\"a, respond-async\", wait=\"1\"; wait=7"), 1, Some("wait=1")),
+            (Some("foo; wait=1"), 10, None),
+            (Some("foo; respond-async"), 10, None),
+            (Some("wait=+1"), 10, None),
+            (Some("wait="), 10, None),
             (Some("wait=soon"), 10, None),
             (Some("wait=-1"), 10, None),
             (Some("return=minimal"), 10, None),

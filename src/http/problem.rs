@@ -103,6 +103,8 @@ impl Problem {
         match status {
             StatusCode::NOT_FOUND => Self::not_found(),
             StatusCode::UNAUTHORIZED => Self::new(status, "key_missing", NO_KEY),
+            // Bodies are read elsewhere: what is left to be badly written is the path and what follows it.
+            StatusCode::BAD_REQUEST => Self::new(status, "invalid_parameter", error.to_string()),
             _ if status.is_client_error() => Self::new(status, "bad_request", error.to_string()),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says where"),
         }

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::paths::without_paths;
 use crate::reconcile::{ErrorWire, ResultWire};
 
 /// Knows what must not be told.
@@ -39,16 +40,16 @@ impl Scrub {
 
     /// Cleans the messages of a result.
     pub(super) fn result(&self, mut result: ResultWire) -> ResultWire {
-        result.errors.iter_mut().for_each(|error| error.message = self.text(&error.message));
+        result.errors.iter_mut().for_each(|error| error.message = without_paths(&self.text(&error.message)));
         if let Some(refusal) = &mut result.refusal {
-            refusal.message = self.text(&refusal.message);
+            refusal.message = without_paths(&self.text(&refusal.message));
         }
         result
     }
 
     /// Cleans messages.
     pub(super) fn errors(&self, mut errors: Vec<ErrorWire>) -> Vec<ErrorWire> {
-        errors.iter_mut().for_each(|error| error.message = self.text(&error.message));
+        errors.iter_mut().for_each(|error| error.message = without_paths(&self.text(&error.message)));
         errors
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use super::examples;
+use super::rebuilding::MOST_EXCLUDES;
 
 /// The operations, ready to be served.
 pub(super) type Service = OpenApiService<Api, ()>;
@@ -58,6 +59,7 @@ pub(super) fn document(service: &Service) -> Value {
         "default": 0,
         "oneOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]{1,6}(s|m|h|d|w)$" }],
     });
+    fields["exclude"]["maxItems"] = MOST_EXCLUDES.into();
     examples::add(&mut document);
     document
 }

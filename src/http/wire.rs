@@ -311,20 +311,24 @@ refusals! { RebuildRefused:
     Forbidden = 403,
     /// `run_in_progress`: another run writes into the index; `holder` names it.
     Conflict = 409,
+    /// `body_too_slow`: the body did not come within 30 seconds.
+    TooSlow = 408,
     /// `body_too_large`: more than 64 KiB.
     TooLarge = 413,
     /// `unsupported_media_type`: not `application/json`.
     MediaType = 415,
-    /// `unknown_user`, `nested_prefix`; `idempotency_key_reused`: the key was used with another body.
+    /// `unknown_user`; `nested_prefix`, `name_taken`, `id_taken`: a folder cannot become a user; `idempotency_key_reused`:
+    /// the key was used with another body.
     Unprocessable = 422,
     /// `too_many_failures`, `too_many_tasks`. `Retry-After` says when to ask again.
     TooMany = 429,
-    /// `database_unavailable`, `database_failed`, `shutting_down`. `Retry-After` says when to ask again.
+    /// `database_unavailable`, `database_failed`, `database_not_ours`, `database_older`, `database_newer`,
+    /// `database_encoding`, `database_collation`, `shutting_down`. `Retry-After` says when to ask again.
     Unavailable = 503,
 }
 
 refusals! { TaskRefused:
-    /// `invalid_parameter`.
+    /// `invalid_parameter`; `invalid_body`: a body broke off.
     Bad = 400,
     /// `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to come in.
     Unauthorized = 401,
@@ -332,16 +336,19 @@ refusals! { TaskRefused:
     Forbidden = 403,
     /// `unknown_task`; `findings_gone`: its findings are not kept here.
     NotFound = 404,
+    /// `body_too_slow`: the body did not come within 30 seconds.
+    TooSlow = 408,
     /// `body_too_large`: more than 64 KiB.
     TooLarge = 413,
     /// `too_many_failures`. `Retry-After` says when to ask again.
     TooMany = 429,
-    /// `database_unavailable`, `database_failed`. `Retry-After` says when to ask again.
+    /// `database_unavailable`, `database_failed`, `database_not_ours`, `database_older`, `database_newer`,
+    /// `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
     Unavailable = 503,
 }
 
 refusals! { CancelRefused:
-    /// `invalid_parameter`.
+    /// `invalid_parameter`; `invalid_body`: a body broke off.
     Bad = 400,
     /// `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to come in.
     Unauthorized = 401,
@@ -351,10 +358,13 @@ refusals! { CancelRefused:
     NotFound = 404,
     /// `task_ended`: it has ended by itself.
     Conflict = 409,
+    /// `body_too_slow`: the body did not come within 30 seconds.
+    TooSlow = 408,
     /// `body_too_large`: more than 64 KiB.
     TooLarge = 413,
     /// `too_many_failures`. `Retry-After` says when to ask again.
     TooMany = 429,
-    /// `database_unavailable`, `database_failed`. `Retry-After` says when to ask again.
+    /// `database_unavailable`, `database_failed`, `database_not_ours`, `database_older`, `database_newer`,
+    /// `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
     Unavailable = 503,
 }

@@ -16,7 +16,7 @@ use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::lease::LeaseTerms;
 use super::retry::{Patience, unconfirmed};
-use super::tasks::{Outcome, Task};
+use super::tasks::{self, Outcome, Task};
 use super::undo::apply::Apply;
 use super::undo::gather::Gather;
 use super::undo::{Case, Conflict, Verdict, links, settle};
@@ -76,6 +76,7 @@ pub struct RestoreReport {
     /// What went wrong; the first hundred.
     pub problems: Vec<RestoreProblem>,
     more_problems: u64,
+    is_cancelled: bool,
 }
 
 impl RestoreReport {
@@ -89,6 +90,7 @@ impl RestoreReport {
             tally: RestoreTally::default(),
             problems: Vec::new(),
             more_problems: 0,
+            is_cancelled: false,
         }
     }
 
@@ -96,6 +98,15 @@ impl RestoreReport {
     pub fn fail(&mut self, error: &IndexError) {
         self.is_whole = false;
         let (code, message) = (error.code().to_owned(), error.to_string());
+        self.problems.push(RestoreProblem { code, message, record_id: None, user_id: None, path: None });
+    }
+
+    /// Notes that somebody has asked it to end; what was done by then stays.
+    fn cancel(&mut self) {
+        (self.is_whole, self.is_cancelled) = (false, true);
+        let message =
+            "it was asked to end; what was undone by then stays, and a second restore does the rest".to_owned();
+        let code = "cancelled".to_owned();
         self.problems.push(RestoreProblem { code, message, record_id: None, user_id: None, path: None });
     }
 
@@ -112,7 +123,11 @@ impl RestoreReport {
 
     /// Returns how it ended, in the word of the wire.
     pub fn status(&self) -> &'static str {
-        if self.is_whole { "SUCCESSFUL" } else { "FAILED" }
+        match (self.is_whole, self.is_cancelled) {
+            (true, _) => "SUCCESSFUL",
+            (false, true) => "CANCELLED",
+            (false, false) => "FAILED",
+        }
     }
 
     /// Returns the result as it is on the wire.
@@ -262,6 +277,10 @@ impl Restore<'_> {
     async fn all(&mut self, report: &mut RestoreReport) -> Result<(), IndexError> {
         let mut below = Some(i64::MAX);
         while let Some(line) = below {
+            if self.is_asked_to_end().await? {
+                report.cancel();
+                break;
+            }
             let mut patience = Patience::default();
             let batch = loop {
                 match self.batch(line).await {
@@ -277,6 +296,12 @@ impl Restore<'_> {
             report.add(batch);
         }
         Ok(())
+    }
+
+    /// Tells whether somebody has asked it to end. A dry run is no task.
+    async fn is_asked_to_end(&self) -> Result<bool, IndexError> {
+        let Some(task) = self.writer.as_ref().and_then(Writer::task) else { return Ok(false) };
+        tasks::is_asked_to_end(self.index.writing()?, task).await.map_err(IndexError::Read)
     }
 
     /// Undoes the records whose turn comes below a line of the journal, all or none.

@@ -167,8 +167,7 @@ impl Index {
             let (id, machine, process, silent) = read(&row).map_err(|e: DbErr| IndexError::Read(e))?;
             let gone = machine == this_machine() && is_gone(&process);
             if (silent || gone) && holder.as_deref() != Some(&id) {
-                tasks::bury(db, &id).await.map_err(IndexError::Write)?;
-                buried += 1;
+                buried += u64::from(tasks::bury(db, &id).await.map_err(IndexError::Write)?);
             }
         }
         Ok(buried)

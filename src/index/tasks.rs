@@ -162,15 +162,15 @@ pub(super) async fn is_asked_to_end(db: &impl ConnectionTrait, id: &str) -> Resu
     Ok(db.query_one_raw(sql(db, look, [id.into()])).await?.is_some())
 }
 
-/// Ends a task whose holder was found gone.
-pub(super) async fn bury(db: &impl ConnectionTrait, id: &str) -> Result<(), DbErr> {
+/// Ends a task whose holder was found gone. Tells whether it had not ended by itself meanwhile.
+pub(super) async fn bury(db: &impl ConnectionTrait, id: &str) -> Result<bool, DbErr> {
     let time = Dialect::of(db).time("?");
     let update = format!(
         "UPDATE tasks SET status = 'FAILED', errors = ?, finished_at = {time} WHERE id = ? AND status IN ('READY', 'RUNNING')"
     );
     let errors = r#"[{"code":"holder_vanished","message":"the process that ran the task is gone; run again"}]"#;
     let values = [errors.into(), clock::now().to_text().into(), id.into()];
-    db.execute_raw(sql(db, &update, values)).await.map(drop)
+    Ok(db.execute_raw(sql(db, &update, values)).await?.rows_affected() > 0)
 }
 
 pub(super) fn columns(dialect: Dialect) -> String {

@@ -25,6 +25,7 @@ mod waiting;
 
 mod apply;
 mod closing;
+mod csv;
 mod deletion;
 mod ending;
 mod evidence;
@@ -41,6 +42,7 @@ mod tally;
 mod wire;
 
 pub use cancel::{Cancel, CancelReason};
+pub use csv::{csv_header, csv_line};
 pub use excludes::Excludes;
 pub use finding::{StaleReason, compare};
 pub use guard::{Refusal, RefusalCode};

@@ -1,7 +1,6 @@
 //! A task that was accepted -> its run, and how it ended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tracing::Instrument as _;
@@ -55,11 +54,15 @@ impl Desk {
         };
         if let Some(progress) = live.progress() {
             let progress = serde_json::to_value(&progress).unwrap_or_default();
-            let _ = index.touch_task(&id.to_string(), &progress, Duration::ZERO).await;
+            // It lives until its end is written down, and whoever looks for the dead meanwhile must not find it among them.
+            let _ = index.touch_task(&id.to_string(), &progress, self.settings.lease_terms.expiry).await;
         }
-        if !noted {
+        if refused.is_some() && live.forget() {
+            // What could not begin is as if it had never been asked, before anybody hears of its refusal.
+            self.note(&index, id, None).await;
+        } else if !noted {
             let asked = RequestWire::from(&request).to_json();
-            self.note(&index, id, &asked, started, &outcome_of(&report)).await;
+            self.note(&index, id, Some((&asked, started, &outcome_of(&report)))).await;
         }
         let answer = Answer::from(&report);
         let outcome = if refused.is_some() { "REFUSED" } else { answer.status.as_str() };
@@ -78,12 +81,18 @@ impl Desk {
         });
     }
 
-    /// Notes how a task ended, as often as it takes: what is answered is what is known afterwards.
-    async fn note(&self, index: &Index, id: Uuid, asked: &Json, started: Timestamp, outcome: &Outcome) {
+    /// Writes down how a task ended, as often as it takes: what is answered is what is known afterwards. Without an end the
+    /// task is forgotten, and the key under which it was asked for.
+    async fn note(&self, index: &Index, id: Uuid, ended: Option<(&Json, Timestamp, &Outcome)>) {
+        let id = id.to_string();
         for again in 0..NOTES {
-            let Err(error) = index.try_note_task(&id.to_string(), asked, started, outcome).await else { return };
+            let written = match ended {
+                Some((asked, started, outcome)) => index.try_note_task(&id, asked, started, outcome).await,
+                None => index.forget_task(&id).await,
+            };
+            let Err(error) = written else { return };
             if again == 0 || again + 1 == NOTES {
-                tracing::warn!(%error, status = outcome.status, "how the task ended could not be written down");
+                tracing::warn!(%error, "what became of the task could not be written down");
             }
             if self.closing().reason().is_some() {
                 return;
@@ -107,8 +116,15 @@ impl Desk {
         };
         let place = tokio::select! {
             biased;
-            reason = live.cancel.cancelled() => return self.end_unbegun(&index, &request, stopped(reason)).await,
-            place = place => place,
+            reason = live.cancel.cancelled() => Err(reason),
+            place = place => Ok(place),
+        };
+        // However it ends from here on, it has findings, if only none.
+        let spool = Spool::create(&self.settings.findings, live.id);
+        let spool = spool.inspect_err(|error| tracing::warn!(%error, "findings cannot be kept")).ok();
+        let place = match place {
+            Ok(place) => place,
+            Err(reason) => return self.end_unbegun(&index, &request, stopped(reason)).await,
         };
         if let Some(user) = request.user {
             index.user(user).await?;
@@ -137,8 +153,6 @@ impl Desk {
                 return self.end_unbegun(&index, &request, report).await;
             }
         };
-        let spool = Spool::create(&self.settings.findings, live.id);
-        let spool = spool.inspect_err(|error| tracing::warn!(%error, "findings cannot be kept")).ok();
         let mut meter = Meter { live: Arc::clone(&live), spool };
         let reconciler = Reconciler::new(&storage, &index)
             .with_identity(self.settings.identity)

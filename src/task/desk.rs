@@ -202,14 +202,9 @@ impl Desk {
             return before;
         }
         let span = tracing::info_span!("task", task_id = %id);
-        tokio::spawn(Arc::clone(&self).carry_out(Arc::clone(&live), index.clone(), request).instrument(span));
+        tokio::spawn(Arc::clone(&self).carry_out(Arc::clone(&live), index, request).instrument(span));
         match tokio::time::timeout(wait, live.begun()).await {
-            Ok(State::Refused(error)) => {
-                if let Err(error) = index.forget_task(&id.to_string()).await {
-                    tracing::warn!(%error, "a task that could not begin stays in the list");
-                }
-                Err(error)
-            }
+            Ok(State::Refused(error)) => Err(error),
             _ => Ok(id),
         }
     }
@@ -273,6 +268,10 @@ impl Desk {
         match reading.await {
             Ok(Ok(page)) => Ok(Some(page)),
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            // It waits for its turn.
+            _ if self.live(id).is_some_and(|live| matches!(live.state(), State::Ready)) => {
+                Ok(Some(FindingsPage { findings: Vec::new(), next: Some(after) }))
+            }
             _ => Err(gone()),
         }
     }

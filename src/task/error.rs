@@ -33,7 +33,8 @@ pub enum TaskError {
     Ended(String, String),
     /// Its findings are not here.
     #[error(
-        "the findings of task {0} are not on this server: it was carried out elsewhere, or too long ago; run an audit again"
+        "the findings of task {0} are not on this server: it was carried out elsewhere or too long ago, or there was no room \
+         for them; run an audit again"
     )]
     NoFindings(String),
 }

@@ -1,5 +1,6 @@
 //! A task that is carried out here.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -31,12 +32,22 @@ pub struct Live {
     pub cancel: Cancel,
     state: watch::Sender<State>,
     gauge: Mutex<Gauge>,
+    /// Whether its row has to stay, or is to go.
+    row: AtomicU8,
 }
+
+/// What may become of the row of a task.
+const OPEN: u8 = 0;
+/// Somebody was told where to ask for it.
+const TOLD: u8 = 1;
+/// It could not begin, and nobody knows of it.
+const FORGOTTEN: u8 = 2;
 
 impl Live {
     pub(super) fn new(id: Uuid) -> Self {
         let gauge = Mutex::new(Gauge::default());
-        Self { id, cancel: Cancel::default(), state: watch::Sender::new(State::Ready), gauge }
+        let (state, row) = (watch::Sender::new(State::Ready), AtomicU8::new(OPEN));
+        Self { id, cancel: Cancel::default(), state, gauge, row }
     }
 
     /// Returns how it stands.
@@ -59,6 +70,17 @@ impl Live {
         let state = states.wait_for(is_so).await.map(|state| state.clone());
         // The other end is this value's own.
         state.unwrap_or_else(|_| self.state())
+    }
+
+    /// Sees to it that its row stays, for somebody who is told of it before its end. `false` when it is being refused at
+    /// this moment, and there will be no row.
+    pub fn promise(&self) -> bool {
+        self.row.compare_exchange(OPEN, TOLD, Ordering::AcqRel, Ordering::Acquire) != Err(FORGOTTEN)
+    }
+
+    /// Tells whether its row may go; from then on it cannot be promised.
+    pub(super) fn forget(&self) -> bool {
+        self.row.compare_exchange(OPEN, FORGOTTEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     pub(super) fn set(&self, state: State) {

@@ -29,7 +29,27 @@ fn the_specification_is_whole() {
             assert!(names.insert(name.to_owned()), "{name} twice");
             assert!(operation["tags"].is_array() && operation["summary"].is_string(), "{name}");
             assert_eq!(operation["security"].is_array(), path.starts_with("/api/"), "{name}");
+            for status in ["404", "405", "500"] {
+                assert!(operation["responses"][status].is_object(), "{name} {status}");
+            }
             for (status, response) in operation["responses"].as_object().unwrap() {
+                let response = match response["$ref"].as_str() {
+                    Some(shared) => spec.pointer(shared.strip_prefix('#').unwrap()).unwrap(),
+                    None => response,
+                };
+                let header = match status.as_str() {
+                    "202" if name == "rebuildIndex" => Some("Location"),
+                    "401" => Some("WWW-Authenticate"),
+                    "405" => Some("Allow"),
+                    "429" | "503" => Some("Retry-After"),
+                    _ => None,
+                };
+                // Names of headers are the same however they are written.
+                let told = |header: &str| {
+                    let headers = response["headers"].as_object();
+                    headers.is_some_and(|told| told.keys().any(|name| name.eq_ignore_ascii_case(header)))
+                };
+                assert!(header.is_none_or(told), "{name} {status} {header:?}");
                 assert!(
                     path == "/metrics"
                         || path.starts_with("/health")
@@ -52,7 +72,8 @@ fn the_specification_is_whole() {
                     }
                     let named = response["description"].as_str().unwrap().split('`').skip(1).step_by(2);
                     let codes = named
-                        .filter(|word| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+                        .filter(|word| *word == "internal" || word.contains('_'))
+                        .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
                     assert_eq!(
                         codes.collect::<std::collections::BTreeSet<_>>(),
                         examples.keys().map(String::as_str).collect(),
@@ -62,6 +83,22 @@ fn the_specification_is_whole() {
             }
         }
     }
+    // What the server is seen to answer is listed.
+    let rebuild = &spec["paths"]["/api/v1/index/rebuild/"]["post"]["responses"];
+    for (status, codes) in [
+        ("400", &["invalid_exclude", "invalid_body"][..]),
+        ("408", &["body_too_slow"]),
+        ("422", &["unknown_user", "nested_prefix", "name_taken", "id_taken"]),
+        ("503", &["database_not_ours", "database_older", "database_newer", "database_encoding", "database_collation"]),
+    ] {
+        let examples = &rebuild[status]["content"]["application/problem+json"]["examples"];
+        assert!(codes.iter().all(|code| examples[code].is_object()), "{status}: {examples}");
+    }
+    // A table has the columns that the server writes.
+    let findings = &spec["paths"]["/api/v1/index/tasks/{id}/findings"]["get"]["responses"]["200"];
+    let csv = findings["content"].as_object().unwrap().iter().find(|(kind, _)| kind.starts_with("text/csv")).unwrap().1;
+    assert_eq!(csv["examples"]["page"]["value"].as_str().unwrap().lines().next().unwrap().split(',').count(), 16);
+    assert_eq!(spec["components"]["schemas"]["RequestWire"]["properties"]["exclude"]["maxItems"], 500);
     assert_eq!(spec["components"]["securitySchemes"]["AdminKey"]["scheme"], "bearer");
     assert_eq!(spec["components"]["schemas"]["RequestWire"]["additionalProperties"], false);
 }

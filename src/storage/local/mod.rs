@@ -58,7 +58,7 @@ impl LocalDisk {
     /// # Errors
     /// When `root` is missing, unreadable or no directory.
     pub fn new(root: impl AsRef<std::path::Path>) -> Result<Self> {
-        let root = Root::open(root.as_ref()).map_err(|e| failed(root.as_ref(), e))?;
+        let root = Root::open(root.as_ref()).map_err(|e| failed("", e))?;
         // What little is written is the marker, and an index that is bound to it has to find it after a power cut.
         let inner = Arc::new(LocalFileSystem::new_with_prefix(root.path())?.with_fsync(true));
         Ok(Self { root, inner })
@@ -77,13 +77,13 @@ impl LocalDisk {
         let this = self.clone();
         blocking(move || {
             let root = this.root();
-            let mut level = Level::read(root, root.to_owned(), String::new()).map_err(|e| failed(root, e))?;
+            let mut level = Level::read(root, root.to_owned(), String::new()).map_err(|e| failed("", e))?;
             this.check_root()?;
             if let Some(error) = level.failed.take() {
-                return Err(failed(root, error));
+                return Err(failed("", error));
             }
             let mut folders = Vec::new();
-            while let Some(page) = level.next_page().map_err(|e| failed(root, e))? {
+            while let Some(page) = level.next_page().map_err(|e| failed("", e))? {
                 let names = (0..page.len()).filter(|at| page.kind(*at) == Kind::Directory).map(|at| page.name(at));
                 folders.extend(names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned));
             }
@@ -97,29 +97,29 @@ impl LocalDisk {
         if is_reserved(location.as_ref()) {
             self.check_in_place(location)?;
         }
-        let path = self.root().join(location.as_ref());
+        let (key, path) = (location.as_ref(), self.root().join(location.as_ref()));
         let absent = |source| Error::NotFound { path: location.to_string(), source: Box::new(source) };
         let entry = match fs::symlink_metadata(&path) {
             Err(e) if links::is_absent(&e, &path) => return Err(self.absent_or_hidden(location, absent(e))),
-            other => other.map_err(|e| failed(&path, e))?,
+            other => other.map_err(|e| failed(key, e))?,
         };
         // What exists but is no object is no "not found": the caller might delete something on that word.
-        let real = fs::canonicalize(&path).map_err(|e| failed(&path, std::io::Error::other(e.to_string())))?;
+        let real = fs::canonicalize(&path).map_err(|e| failed(key, std::io::Error::other(e.to_string())))?;
         if !real.starts_with(self.root()) {
-            return Err(failed(&path, std::io::Error::other("a link leads out of the storage")));
+            return Err(failed(key, std::io::Error::other("a link leads out of the storage")));
         }
         if entry.is_symlink() {
             // The same judgement as in a listing, or the look would miss what the listing has shown.
             links::resolve(self.root(), &path, path.parent().unwrap_or(self.root()))
-                .map_err(|reason| failed(&path, std::io::Error::other(reason.to_string())))?;
+                .map_err(|reason| failed(key, std::io::Error::other(reason.to_string())))?;
         }
-        let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(&path, e))? } else { entry };
+        let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(key, e))? } else { entry };
         if metadata.is_dir() {
             self.check_root()?;
             return Err(absent(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
         if !metadata.is_file() || location.filename().is_some_and(is_upload_name) {
-            return Err(failed(&path, std::io::Error::other("not a file that can be indexed")));
+            return Err(failed(key, std::io::Error::other("not a file that can be indexed")));
         }
         Ok(metadata)
     }
@@ -133,26 +133,27 @@ impl LocalDisk {
         if let Err(error) = self.check_root() {
             return error;
         }
-        let mut path = self.root().to_owned();
+        let (mut path, mut key) = (self.root().to_owned(), String::new());
         for segment in location.as_ref().split('/') {
             path.push(segment);
+            key = if key.is_empty() { segment.to_owned() } else { format!("{key}/{segment}") };
             match fs::symlink_metadata(&path) {
                 Ok(m) if m.is_symlink() => {
                     let inside = fs::canonicalize(&path).is_ok_and(|real| real.starts_with(self.root()));
                     if !inside {
-                        return failed(&path, std::io::Error::other("a link on the way cannot be followed"));
+                        return failed(&key, std::io::Error::other("a link on the way cannot be followed"));
                     }
                 }
                 Ok(_) => {}
                 Err(e) if links::is_absent(&e, &path) => return self.check_root().err().unwrap_or(absent),
-                Err(e) => return failed(&path, std::io::Error::other(e.to_string())),
+                Err(e) => return failed(&key, std::io::Error::other(e.to_string())),
             }
         }
-        failed(&path, std::io::Error::other("it appeared while it was looked for"))
+        failed(&key, std::io::Error::other("it appeared while it was looked for"))
     }
 
     fn check_root(&self) -> Result<()> {
-        self.root.check().map_err(|e| failed(self.root(), e))
+        self.root.check().map_err(|e| failed("", e))
     }
 
     /// Checks that nothing on the way to `location`, which belongs to storm-index, is a link: what it leads to belongs to
@@ -164,10 +165,25 @@ impl LocalDisk {
             if fs::symlink_metadata(&path).is_ok_and(|entry| entry.is_symlink()) {
                 let why = "this is a link, and the marker is neither read nor written through links; \
                            replace the link by a copy of what it leads to, or remove it";
-                return Err(failed(&path, std::io::Error::other(why)));
+                return Err(failed(location.as_ref(), std::io::Error::other(why)));
             }
         }
         Ok(())
+    }
+
+    /// Tells an error of the file system as one of this store.
+    fn told(&self, location: &Path, error: Error) -> Error {
+        let path = location.to_string();
+        let root = self.root().display().to_string();
+        let below = format!("{}/", root.trim_end_matches('/'));
+        let told = |source: Box<dyn std::error::Error + Send + Sync>| source.to_string().replace(&below, "").into();
+        match error {
+            Error::NotFound { source, .. } => Error::NotFound { path, source: told(source) },
+            Error::AlreadyExists { source, .. } => Error::AlreadyExists { path, source: told(source) },
+            Error::PermissionDenied { source, .. } => Error::PermissionDenied { path, source: told(source) },
+            Error::Generic { source, .. } => Error::Generic { store: STORE, source: told(source) },
+            other => other,
+        }
     }
 }
 
@@ -181,11 +197,15 @@ fn bad(entry: BadEntry) -> Item {
     Err(Error::Generic { store: STORE, source: Box::new(entry) })
 }
 
-fn failed(path: &std::path::Path, source: std::io::Error) -> Error {
+/// Says what is wrong with a key, or with the root itself. Where the root is on the disk is nobody's business but of those
+/// who have named it.
+fn failed(key: &str, source: std::io::Error) -> Error {
+    let key = key.trim_end_matches('/');
+    let path = if key.is_empty() { "the root of the storage" } else { key }.to_owned();
     if source.kind() == std::io::ErrorKind::NotFound {
-        return Error::NotFound { path: path.display().to_string(), source: Box::new(source) };
+        return Error::NotFound { path, source: Box::new(source) };
     }
-    Error::Generic { store: STORE, source: format!("{}: {source}", path.display()).into() }
+    Error::Generic { store: STORE, source: format!("{path}: {source}").into() }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -242,13 +262,13 @@ impl ObjectStore for LocalDisk {
         let key = prefix.map(|p| format!("{p}/")).filter(|p| p != "/").unwrap_or_default();
         let (root, path) = (self.root().to_owned(), self.root().join(&key));
         blocking(move || {
-            let mut read = Level::read(&root, path.clone(), key.clone()).map_err(|e| failed(&path, e))?;
+            let mut read = Level::read(&root, path.clone(), key.clone()).map_err(|e| failed(&key, e))?;
             let mut level =
                 ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
             if let Some(error) = read.failed.take() {
-                return Err(failed(&path, error));
+                return Err(failed(&key, error));
             }
-            while let Some(page) = read.next_page().map_err(|e| failed(&path, e))? {
+            while let Some(page) = read.next_page().map_err(|e| failed(&key, e))? {
                 for at in 0..page.len() {
                     let Ok(name) = std::str::from_utf8(page.name(at)) else { continue };
                     match page.kind(at) {
@@ -271,7 +291,7 @@ impl ObjectStore for LocalDisk {
         let (this, at, head) = (self.clone(), location.clone(), options.head);
         let metadata = blocking(move || this.find(&at)).await?;
         if !head {
-            return self.inner.get_opts(location, options).await;
+            return self.inner.get_opts(location, options).await.map_err(|error| self.told(location, error));
         }
         let meta = facts::facts_of(&metadata, location.as_ref())?;
         options.check_preconditions(&meta)?;
@@ -288,7 +308,7 @@ impl ObjectStore for LocalDisk {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let (this, at) = (self.clone(), location.clone());
         blocking(move || this.check_root().and_then(|()| this.check_in_place(&at))).await?;
-        self.inner.put_opts(location, payload, options).await
+        self.inner.put_opts(location, payload, options).await.map_err(|error| self.told(location, error))
     }
 
     async fn put_multipart_opts(

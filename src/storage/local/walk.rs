@@ -99,7 +99,7 @@ fn look(directory: &Directory, range: Range<usize>, root: &Root, items: &mut Vec
             // It is something else by now, or gone: objects come and go while a walk goes on.
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                items.extend(root.check().err().map(|e| Err(failed(root.path(), e))));
+                items.extend(root.check().err().map(|e| Err(failed("", e))));
             }
             Err(e) => items.push(bad(unreadable(&e, &format!("{}{name}", directory.key)))),
         }
@@ -214,7 +214,7 @@ impl Walk {
 
     /// Says that the listing as a whole has failed.
     fn fail(&mut self, error: io::Error) -> Option<()> {
-        self.push(Segment::Failed(failed(self.root.path(), error)), 1)
+        self.push(Segment::Failed(failed("", error)), 1)
     }
 
     fn push(&mut self, segment: Segment, entries: usize) -> Option<()> {
