@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::connect::Index;
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
+use super::limit::within;
 use super::process::{is_gone, this_machine, this_process};
 use super::tasks;
 use super::writes::Writer;
@@ -172,10 +173,14 @@ async fn beat(db: DatabaseConnection, task: String, terms: LeaseTerms, ask: watc
     loop {
         tokio::time::sleep(terms.heartbeat).await;
         let values = [terms.expiry.as_secs_f64().into(), task.as_str().into()];
-        match db.execute_raw(sql(&db, &sign, values)).await {
-            Ok(done) if done.rows_affected() == 0 => return,
-            Ok(_) => {
-                if tasks::is_asked_to_end(&db, &task).await.unwrap_or(false) {
+        let signing = async {
+            let done = db.execute_raw(sql(&db, &sign, values)).await?;
+            Ok((done.rows_affected() > 0, tasks::is_asked_to_end(&db, &task).await.unwrap_or(false)))
+        };
+        match within(terms.sign_patience(), async { signing.await.map_err(IndexError::Write) }).await {
+            Ok((false, _)) => return,
+            Ok((true, asked)) => {
+                if asked {
                     ask.send_replace(true);
                 }
             }

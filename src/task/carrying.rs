@@ -14,7 +14,7 @@ use super::live::{Live, State};
 use super::meter::Meter;
 use crate::clock;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Index, IndexError, Outcome};
+use crate::index::{Index, IndexError, Outcome, within};
 use crate::model::Timestamp;
 use crate::reconcile::{Answer, CancelReason, Reconciler, Report, Request, RequestWire, outcome_of};
 use crate::storage;
@@ -26,7 +26,8 @@ impl Desk {
     /// Carries a task out, and notes how it ended whatever happens.
     pub(super) async fn carry_out(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) {
         let (id, started) = (live.id, clock::now());
-        let ticker = tokio::spawn(Arc::clone(&self).tick(Arc::clone(&live), index.clone(), request.writes()));
+        let ticks = Arc::clone(&self).tick(Arc::clone(&live), index.clone(), request.writes());
+        let ticker = tokio::spawn(ticks.in_current_span());
         let begun = tokio::time::Instant::now();
         let running = {
             let (desk, live, index, request) = (Arc::clone(&self), Arc::clone(&live), index.clone(), request.clone());
@@ -55,13 +56,17 @@ impl Desk {
         };
         if let Some(progress) = live.progress() {
             let progress = serde_json::to_value(&progress).unwrap_or_default();
-            let _ = index.touch_task(&id.to_string(), &progress, Duration::ZERO).await;
+            let told = id.to_string();
+            let _ = within(self.patience(), index.touch_task(&told, &progress, Duration::ZERO)).await;
         }
         if !noted {
             let asked = RequestWire::from(&request).to_json();
             self.note(&index, id, &asked, started, &outcome_of(&report)).await;
         }
         let answer = Answer::from(&report);
+        if refused.is_none() {
+            self.note_audit(&index, &request, &answer, begun).await;
+        }
         let outcome = if refused.is_some() { "REFUSED" } else { answer.status.as_str() };
         let labels = [("mode", request.mode.to_string()), ("outcome", outcome.to_lowercase())];
         metrics::counter!("storm_index_runs_total", &labels).increment(1);
@@ -81,7 +86,8 @@ impl Desk {
     /// Notes how a task ended, as often as it takes: what is answered is what is known afterwards.
     async fn note(&self, index: &Index, id: Uuid, asked: &Json, started: Timestamp, outcome: &Outcome) {
         for again in 0..NOTES {
-            let Err(error) = index.try_note_task(&id.to_string(), asked, started, outcome).await else { return };
+            let noting = async { index.try_note_task(&id.to_string(), asked, started, outcome).await };
+            let Err(error) = within(self.patience(), noting).await else { return };
             if again == 0 || again + 1 == NOTES {
                 tracing::warn!(%error, status = outcome.status, "how the task ended could not be written down");
             }
@@ -111,10 +117,10 @@ impl Desk {
             place = place => place,
         };
         if let Some(user) = request.user {
-            index.user(user).await?;
+            within(self.patience(), index.user(user)).await?;
         }
         if request.writes()
-            && let Some(holder) = index.lease_holder().await?
+            && let Some(holder) = within(self.patience(), index.lease_holder()).await?
         {
             return Err(IndexError::Held(holder).into());
         }
@@ -146,23 +152,21 @@ impl Desk {
             .with_cancel(live.cancel.clone())
             // It is noted here, and until it is.
             .without_notes();
-        let ended = if request.writes() {
-            reconciler.run_as(id, &request, &mut meter).await
-        } else {
-            let too_late = async {
-                let reason = live.cancel.cancelled().await;
-                tokio::time::sleep(GRACE).await;
-                reason
-            };
-            let late = tokio::select! {
-                ended = reconciler.run_as(id, &request, &mut meter) => Ok(ended),
-                // It writes nothing, so it may be dropped wherever it is.
-                reason = too_late => Err(reason),
-            };
-            match late {
-                Ok(ended) => ended,
-                Err(reason) => self.end_unbegun(&index, &request, stopped(reason)).await,
-            }
+        let grace = if request.writes() { self.patience() } else { GRACE };
+        let too_late = async {
+            let reason = live.cancel.cancelled().await;
+            tokio::time::sleep(grace).await;
+            reason
+        };
+        let late = tokio::select! {
+            ended = reconciler.run_as(id, &request, &mut meter) => Ok(ended),
+            // What only looks may be dropped wherever it is. So may what writes: nothing but its last batch is lost. It has
+            // not come to a border in the life of a lease, so nobody answers it any more.
+            reason = too_late => Err(reason),
+        };
+        let ended = match late {
+            Ok(ended) => ended,
+            Err(reason) => self.end_unbegun(&index, &request, stopped(reason)).await,
         };
         if let Some(Err(error)) = meter.spool.as_mut().map(Spool::flush) {
             tracing::warn!(%error, "the last findings could not be kept");
@@ -175,7 +179,11 @@ impl Desk {
     /// Notes how a task ended that the engine has not noted.
     async fn end_unbegun(&self, index: &Index, request: &Request, report: Report) -> Result<Report, Error> {
         let asked = RequestWire::from(request).to_json();
-        index.note_task(&report.task_id.to_string(), &asked, clock::now(), &outcome_of(&report)).await;
+        let (id, outcome) = (report.task_id.to_string(), outcome_of(&report));
+        let noting = index.note_task(&id, &asked, clock::now(), &outcome);
+        if tokio::time::timeout(self.patience(), noting).await.is_err() {
+            tracing::warn!("how the task ended could not be written down");
+        }
         Ok(report)
     }
 
@@ -189,7 +197,7 @@ impl Desk {
                 state = live.begun(), if begins => {
                     begins = false;
                     if matches!(state, State::Running)
-                        && let Err(error) = index.start_task(&id).await
+                        && let Err(error) = within(self.patience(), index.start_task(&id)).await
                     {
                         tracing::warn!(%error, "that a task runs could not be noted");
                     }
@@ -197,7 +205,8 @@ impl Desk {
                 }
             }
             let progress = live.progress().map_or(json!(null), |p| serde_json::to_value(p).unwrap_or_default());
-            match index.touch_task(&id, &progress, self.settings.lease_terms.expiry).await {
+            let touching = index.touch_task(&id, &progress, self.settings.lease_terms.expiry);
+            match within(self.settings.lease_terms.sign_patience(), touching).await {
                 Ok(true) => live.cancel.cancel(CancelReason::Asked),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "how far the task is could not be noted"),
