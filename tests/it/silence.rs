@@ -123,24 +123,3 @@ fn a_connection_that_dies_in_the_middle_of_a_statement_is_given_up() {
     playground.run(&["task", "cancel", task]).ends(0);
     server.until(&key, task, |view| view["status"] == "CANCELLED");
 }
-
-#[test]
-fn a_run_whose_connection_dies_in_the_middle_of_a_batch_ends_when_it_is_asked_to() {
-    let Some((playground, relay)) = relayed() else { return };
-    let key = playground.key(&["--admin"]);
-    playground.write("1/a", "x");
-    let server = playground.serve_with(&["--lease-expiry", "2s"], |command| {
-        command.env("DATABASE_URL", relay.url(&playground.index.url()));
-    });
-    assert_eq!(ready(&server).0, 200);
-    relay.silence("COPY ");
-    let answer = server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"sync"}"#).is(202).json();
-    let task = answer["task_id"].as_str().unwrap();
-    server.until(&key, task, |view| view["status"] == "RUNNING");
-    relay.speak();
-    server.post(&format!("{TASKS}/{task}/cancel"), &key, &[], "").is(202);
-    server.until(&key, task, |view| view["status"] == "CANCELLED");
-    // The lease of the one that was dropped ends by itself.
-    while server.rebuild(&key, &[], r#"{"mode":"sync"}"#).status != 200 {}
-    assert_eq!(playground.paths(), ["1/a"]);
-}
