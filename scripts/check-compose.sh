@@ -23,3 +23,7 @@ done
 grep -v '^ *#' compose.yaml | grep -o '\${[^}]*}' | sed 's/^${\(.*\):-\(.*\)}$/#\1=\2/' | sort -u | while IFS= read -r line; do
   grep -qxF -- "$line" .env.example || { echo "check-compose.sh: $line is in compose.yaml, and not in .env.example" >&2; exit 1; }
 done
+# So is what is passed on as it is: a name without a value.
+sed -n 's/^ *\([A-Z][A-Z0-9_]*\): *$/\1/p' compose.yaml | sort -u | while IFS= read -r name; do
+  grep -q "^#$name=" .env.example || { echo "check-compose.sh: $name is in compose.yaml, and not in .env.example" >&2; exit 1; }
+done

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Command as Clap, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "server")]
 use super::server_args::{HealthArgs, KeyCommand, ServeArgs};
@@ -19,6 +19,24 @@ pub(super) struct Args {
     pub(super) global: Global,
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+impl Args {
+    /// Reads what was typed, and the environment.
+    pub(super) fn read() -> Result<Self, clap::Error> {
+        let mut command = without_empty_variables(Self::command());
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Lets no argument be given by a variable that is there and empty, as those are that a list of settings passes on.
+fn without_empty_variables(command: Clap) -> Clap {
+    let command = command.mut_args(|arg| {
+        let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if is_empty { arg.env(None::<&str>) } else { arg }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 const EXIT_CODES: &str = "\
@@ -80,7 +98,7 @@ pub(super) enum Command {
     Storage(StorageCommand),
     /// Undo what a run did to the index: records and links come back with their ids
     Restore(RestoreArgs),
-    /// Carry what people made, users and share links, out of an index or into one
+    /// Carry what people made, users, share links and keys, out of an index or into one
     #[command(subcommand)]
     Index(IndexCommand),
     /// List runs, show one, or ask one to end
@@ -291,12 +309,12 @@ pub(super) enum StorageCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum IndexCommand {
-    /// Write users and share links into a file, one JSON object a line; it holds the tokens, so keep it secret
+    /// Write users, share links and the hashes of keys into a file, one JSON object a line; it holds tokens, so keep it secret
     Export {
         /// The file; - for stdout
         file: PathBuf,
     },
-    /// Take users and share links from such a file, and leave what is there as it is
+    /// Take users, share links and keys from such a file, and leave what is there as it is
     Import {
         /// The file; - for stdin
         file: PathBuf,

@@ -30,8 +30,7 @@ mod text;
 mod user;
 
 use std::process::ExitCode;
-
-use clap::Parser as _;
+use std::time::Duration;
 
 use self::args::{Args, Command};
 use self::exit::{Exit, Failure};
@@ -40,9 +39,12 @@ use crate::index::{Access, Index, IndexError, LeaseTerms, READERS};
 use crate::reconcile::Reconciler;
 use crate::storage::Storage;
 
+/// How long threads are waited for that nobody waits for any more.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Runs the program: parses the arguments, carries out the command, and says how it ended.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read() {
         Ok(args) => args,
         Err(e) => return refuse(&e).into(),
     };
@@ -101,7 +103,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Failed, format!("the runtime cannot start: {e}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match command {
             Command::Rebuild(args) => rebuild::run(args, &config, loudness).await,
             Command::Demo(args) => demo::run(&args, loudness).await,
@@ -124,5 +126,8 @@ fn run(args: Args) -> Result<Exit, Failure> {
             Command::Completions { shell } => generate::completions(shell),
             Command::Man => generate::man(),
         }
-    })
+    });
+    // What a command has to do it has waited for. What is left are looks at a storage that may never answer.
+    runtime.shutdown_timeout(FAREWELL);
+    ended
 }

@@ -24,13 +24,9 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
     let file = &config.serve;
     let listen = listen(args.listen, config)?;
     let storage = config.storage()?.to_owned();
-    if let Err(error) = crate::storage::open(&storage)
-        && error.is_usage()
-        && !matches!(error, crate::storage::OpenError::FileAsRoot(_))
-    {
-        return Err(Failure::new(Exit::Usage, error.to_string()));
-    }
-    // What is badly written is not tried again and again.
+    // What is badly written is not tried again and again. Whether it is there is not looked at: a storage that hangs
+    // keeps the server from nothing.
+    crate::storage::check_url(&storage).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     Index::check_url(&config.database)?;
     let schedule = args.audit_every.or_else(|| file.audit_every.clone());
     let schedule = schedule.map(|text| text.parse::<Schedule>()).transpose();
@@ -49,7 +45,7 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
         listen,
         startup_audit: args.startup_audit.or(file.startup_audit).unwrap_or(true),
         audit_every: schedule,
-        metrics_auth: args.metrics_auth || file.metrics_auth.unwrap_or(false),
+        metrics_auth: args.metrics_auth.or(file.metrics_auth).unwrap_or(false),
         auth_failures: args.auth_failures.or(file.auth_failures).unwrap_or(AUTH_FAILURES),
         settings: Settings {
             storage,

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
 
 use super::args::{Format, duration};
@@ -14,14 +15,14 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "LISTEN", value_name = "HOST:PORT", hide_env_values = true)]
     pub(super) listen: Option<String>,
     /// Audit once the server has started, in the background [default: true]
-    #[arg(long, env = "STARTUP_AUDIT", value_name = "BOOL", hide_env_values = true)]
+    #[arg(long, env = "STARTUP_AUDIT", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_env_values = true)]
     pub(super) startup_audit: Option<bool>,
     /// Audit again, e.g. 6h, or by a cron expression such as '0 3 * * *' (UTC) [default: never]
     #[arg(long, env = "AUDIT_EVERY", value_name = "WHEN", hide_env_values = true)]
     pub(super) audit_every: Option<String>,
-    /// Let nobody read /metrics without a key
-    #[arg(long, env = "METRICS_AUTH", value_parser = clap::builder::FalseyValueParser::new(), hide_env_values = true)]
-    pub(super) metrics_auth: bool,
+    /// Let nobody read /metrics without a key [default: false]
+    #[arg(long, env = "METRICS_AUTH", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_env_values = true)]
+    pub(super) metrics_auth: Option<bool>,
     /// Refuse an address that sends more requests without a valid key in a minute [default: 10]
     #[arg(long, env = "AUTH_FAILURES", value_name = "N", hide_env_values = true)]
     pub(super) auth_failures: Option<NonZeroU32>,

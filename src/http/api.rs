@@ -298,12 +298,16 @@ impl Api {
                 }
             };
             let closing = self.desk.closing();
-            tokio::select! {
-                () = ended => {}
-                () = tokio::time::sleep(LOOK) => {}
-                _ = closing.cancelled(), if self.desk.live(id).is_none() => return None,
-            }
+            let leaving = tokio::select! {
+                () = ended => false,
+                () = tokio::time::sleep(LOOK) => false,
+                _ = closing.cancelled(), if self.desk.live(id).is_none() => true,
+            };
             let view = self.view(id).await.ok()?;
+            // It may have ended here a moment ago; what goes on elsewhere is not watched any longer.
+            if leaving && !view.has_ended() {
+                return None;
+            }
             if view.status != last.status || view.progress != last.progress {
                 return Some(view);
             }

@@ -15,7 +15,7 @@ use super::problem::{NO_KEY, Problem};
 use super::scrub::Scrub;
 use super::secret;
 use crate::clock;
-use crate::index::{ApiKey, Index};
+use crate::index::{ApiKey, Index, within};
 use crate::model::Timestamp;
 use crate::task::{Desk, TaskError};
 
@@ -116,7 +116,7 @@ fn note_use(index: &Index, key: &ApiKey) {
     }
     let (index, id) = (index.clone(), key.row.id);
     tokio::spawn(async move {
-        if let Err(error) = index.use_key(id).await {
+        if let Err(error) = within(PATIENCE, index.use_key(id)).await {
             tracing::debug!(%error, "that a key was used could not be noted");
         }
     });

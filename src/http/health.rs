@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) async fn readiness(desk: &Arc<Desk>, audit: Option<&StandingAudit>, scrub: &Scrub) -> Readiness {
     let asked = async {
         let index = desk.index().await.map_err(|error| error.code())?;
-        index.database_time().await.map_err(|error| error.code())?;
+        index.ask().await.map_err(|error| error.code())?;
         let last = StandingAudit::last(&index).await;
         Ok::<_, &str>(last)
     };

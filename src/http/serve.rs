@@ -24,6 +24,12 @@ use crate::task::{Desk, Schedule, Settings, StandingAudit};
 /// How long tasks that are under way may take to their next border, and answers to their end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long answers may take to their end after the tasks have come to theirs.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long the places of storage and database are looked for before the first answer.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+
 /// How long a connection may be idle.
 const IDLE: Duration = Duration::from_secs(75);
 
@@ -71,6 +77,8 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()> + Send) -> R
     tracing::info!("listening on http://{}", address.map_or_else(|| listen.clone(), |a: SocketAddr| a.to_string()));
     metrics::begin();
     let scrub = Scrub::new(&settings.storage, &settings.database);
+    // Nobody is told where they are in the first moment either; but one that hangs is not waited for.
+    let _ = tokio::time::timeout(FIRST_LOOK, scrub.find_places()).await;
     let desk = Desk::open(settings);
     let audit = StandingAudit::begin(&desk, startup_audit, audit_every);
     tokio::spawn(advise(Arc::clone(&desk)));
@@ -85,7 +93,10 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()> + Send) -> R
         }
     };
     let server = Server::new_with_acceptor(acceptor).idle_timeout(IDLE);
-    server.run_with_graceful_shutdown(app, closing, Some(Duration::from_secs(5))).await.map_err(ServeError::Stopped)
+    let served = server.run_with_graceful_shutdown(app, closing, Some(FAREWELL)).await;
+    // Not before: who watches a task is told its end.
+    desk.leave().await;
+    served.map_err(ServeError::Stopped)
 }
 
 /// Says how to make a key, if there is none.

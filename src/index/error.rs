@@ -1,5 +1,7 @@
 //! What can go wrong with the index, one variant an operation.
 
+use std::time::Duration;
+
 use sea_orm::DbErr;
 use thiserror::Error;
 
@@ -98,6 +100,9 @@ pub enum IndexError {
     /// The end of a transaction was not confirmed.
     #[error("the database did not confirm the last batch ({}); run again: what is missing is done then", plain(.0))]
     Unconfirmed(DbErr),
+    /// It does not answer.
+    #[error("the database has not answered for {} s; check it, and the network to it", .0.as_secs())]
+    Silent(Duration),
     /// Another run writes.
     #[error(
         "another run is writing into this index: task {} of {}, for {} s; wait until it has ended", .0.task_id, .0.name, .0.age
@@ -209,7 +214,9 @@ impl IndexError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadUrl { .. } => "bad_database_url",
-            Self::Open { .. } | Self::Directory { .. } | Self::IsDirectory { .. } => "database_unavailable",
+            Self::Open { .. } | Self::Directory { .. } | Self::IsDirectory { .. } | Self::Silent(_) => {
+                "database_unavailable"
+            }
             Self::Encoding { .. } => "database_encoding",
             Self::Collation { .. } => "database_collation",
             Self::Unconfirmed(_) => "database_failed",
@@ -273,6 +280,7 @@ impl IndexError {
             | Self::Collation { .. }
             | Self::Unconfirmed(_)
             | Self::UserGone
+            | Self::Silent(_)
             | Self::Held(_)
             | Self::LeaseLost
             | Self::ExportUnreadable(_)

@@ -16,6 +16,7 @@ use super::connect::Index;
 use super::dialect::sequence::{Numbered, step_over};
 use super::dialect::{Dialect, sql};
 use super::error::IndexError;
+use super::limit::within;
 use super::process::{is_gone, this_machine, this_process};
 use super::retry::{is_locked, patiently, unconfirmed};
 use super::tasks::{self, Outcome};
@@ -208,9 +209,13 @@ impl Row {
 async fn beat(db: DatabaseConnection, under: Under, heartbeat: Duration, ask: watch::Sender<bool>) {
     loop {
         tokio::time::sleep(heartbeat).await;
-        match renew(&db, &under).await {
-            Ok(()) => {
-                if tasks::is_asked_to_end(&db, &under.task).await.unwrap_or(false) {
+        let signing = async {
+            renew(&db, &under).await?;
+            Ok(tasks::is_asked_to_end(&db, &under.task).await.unwrap_or(false))
+        };
+        match within(LeaseTerms::of(under.expiry).sign_patience(), signing).await {
+            Ok(asked) => {
+                if asked {
                     ask.send_replace(true);
                 }
             }

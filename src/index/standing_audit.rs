@@ -71,22 +71,26 @@ impl Index {
         Ok(AuditTurn::Ours)
     }
 
-    /// Gives the audit back, with what it came to, if it has ended.
+    /// Gives the audit back.
     ///
     /// # Errors
     /// When the index cannot be written.
-    pub async fn end_audit(&self, holder: &str, result: Option<&str>) -> Result<(), IndexError> {
+    pub async fn end_audit(&self, holder: &str) -> Result<(), IndexError> {
         let db = self.writing()?;
-        let now = Dialect::of(db).words().seconds;
-        let free = "holder = NULL, machine = NULL, process = NULL, expires_at = NULL";
-        let (update, values) = match result {
-            Some(result) => (
-                format!("UPDATE audits SET {free}, finished_at = {now}, result = ? WHERE id = 1 AND holder = ?"),
-                vec![result.into(), holder.into()],
-            ),
-            None => (format!("UPDATE audits SET {free} WHERE id = 1 AND holder = ?"), vec![holder.into()]),
-        };
-        db.execute_raw(sql(db, &update, values)).await.map(drop).map_err(IndexError::Write)
+        let update = "UPDATE audits SET holder = NULL, machine = NULL, process = NULL, expires_at = NULL \
+                      WHERE id = 1 AND holder = ?";
+        db.execute_raw(sql(db, update, [holder.into()])).await.map(drop).map_err(IndexError::Write)
+    }
+
+    /// Notes what an audit of everything has come to just now, whoever has asked for it.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub async fn note_audit(&self, result: &str) -> Result<(), IndexError> {
+        let db = self.writing()?;
+        let update =
+            format!("UPDATE audits SET finished_at = {}, result = ? WHERE id = 1", Dialect::of(db).words().seconds);
+        db.execute_raw(sql(db, &update, [result.into()])).await.map(drop).map_err(IndexError::Write)
     }
 
     /// Returns what the last audit came to, if there was one.

@@ -140,12 +140,12 @@ impl Index {
         self.task(id).await
     }
 
-    /// Ends the tasks whose holder is gone: neither has it the lease, nor has it given a sign of life in time. Returns how
-    /// many they were.
+    /// Ends the tasks whose holder is gone: neither has it the lease, nor has it given a sign of life in time, nor is it one
+    /// that `is_here` knows to live. Returns how many they were.
     ///
     /// # Errors
     /// When the index cannot be written.
-    pub async fn bury_vanished(&self) -> Result<u64, IndexError> {
+    pub async fn bury_vanished(&self, is_here: impl Fn(&str) -> bool) -> Result<u64, IndexError> {
         let db = self.writing()?;
         let now = Dialect::of(db).words().seconds;
         let query = format!(
@@ -166,7 +166,7 @@ impl Index {
             };
             let (id, machine, process, silent) = read(&row).map_err(|e: DbErr| IndexError::Read(e))?;
             let gone = machine == this_machine() && is_gone(&process);
-            if (silent || gone) && holder.as_deref() != Some(&id) {
+            if (silent || gone) && holder.as_deref() != Some(&id) && !is_here(&id) {
                 buried += u64::from(tasks::bury(db, &id).await.map_err(IndexError::Write)?);
             }
         }

@@ -14,6 +14,6 @@ pub use content_type::content_type_of;
 pub use identity::{MARKER, Marker, MarkerError, MarkerState, marker_document};
 pub use listing::{Batch, Doubt, Listing, Span, Step};
 pub use local::LocalDisk;
-pub use open::{OpenError, Storage, open};
+pub use open::{OpenError, Storage, check_url, open};
 pub use reader::{Glance, StorageReader};
 pub use trouble::{Trouble, UNREACHABLE};

@@ -158,16 +158,39 @@ impl OpenError {
 /// # Errors
 /// When the URL is wrong or a local root cannot be read. Object stores are not contacted yet.
 pub fn open(url: &str) -> Result<Storage, OpenError> {
+    match place(url)? {
+        Place::Directory(root) => Storage::local(root),
+        Place::Bucket(bucket) => Ok(Storage::new(Arc::new(bucket)).with_fingerprints()),
+        Place::Memory => Ok(Storage::new(Arc::new(InMemory::new()))),
+    }
+}
+
+/// Checks that `url` can name a storage, without a look at it: one that hangs keeps nobody waiting.
+///
+/// # Errors
+/// When it can name none.
+pub fn check_url(url: &str) -> Result<(), OpenError> {
+    place(url).map(drop)
+}
+
+/// What a URL names.
+enum Place {
+    Directory(PathBuf),
+    Bucket(S3Bucket),
+    Memory,
+}
+
+fn place(url: &str) -> Result<Place, OpenError> {
     let Some((scheme, rest)) = url.split_once("://") else {
         if url.is_empty() {
             return Err(bad_url(url, "name a directory or a URL"));
         }
-        return Storage::local(url);
+        return Ok(Place::Directory(url.into()));
     };
     match scheme.to_ascii_lowercase().as_str() {
-        "file" => Storage::local(file_path(url)?),
-        "s3" => Ok(Storage::new(Arc::new(bucket(url)?)).with_fingerprints()),
-        "memory" if rest.is_empty() || rest == "/" => Ok(Storage::new(Arc::new(InMemory::new()))),
+        "file" => Ok(Place::Directory(file_path(url)?)),
+        "s3" => Ok(Place::Bucket(bucket(url)?)),
+        "memory" if rest.is_empty() || rest == "/" => Ok(Place::Memory),
         "memory" => Err(bad_url(url, "a memory storage has no name; write memory:///")),
         _ => Err(OpenError::UnknownScheme { url: without_secret(url), scheme: scheme.to_owned() }),
     }
@@ -255,6 +278,10 @@ mod tests {
         ] {
             let error = open(url).unwrap_err();
             assert_eq!((error.code(), error.is_usage()), (code, usage), "{url}: {error}");
+            // What stands there, or does not, is no matter of the URL.
+            let checked = check_url(url).map_err(|error| error.code());
+            let is_of_the_url = ["unknown_scheme", "bad_storage_url"].contains(&code);
+            assert_eq!(checked, if is_of_the_url { Err(code) } else { Ok(()) }, "{url}");
         }
     }
 

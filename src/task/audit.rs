@@ -12,8 +12,8 @@ use super::desk::Desk;
 use super::live::State;
 use super::schedule::Schedule;
 use crate::clock;
-use crate::index::{AuditTurn, Index};
-use crate::reconcile::{Mode, Request, ResultWire};
+use crate::index::{AuditTurn, Index, within};
+use crate::reconcile::{Answer, Mode, Request, ResultWire};
 
 /// How long the turn of a server lives without a sign of it.
 const TURN: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ impl StandingAudit {
         }
         // Another server need not wait until this one counts as gone.
         if let Ok(index) = self.desk.index().await {
-            let _ = index.end_audit(&self.holder, None).await;
+            let _ = within(self.desk.patience(), index.end_audit(&self.holder)).await;
         }
     }
 
@@ -98,7 +98,7 @@ impl StandingAudit {
                     Some(since) => since,
                     None => *since.insert(index.database_time().await.ok()? - slack.as_secs_f64()),
                 };
-                let turn = index.take_audit(&self.holder, from, TURN).await;
+                let turn = within(self.desk.patience(), index.take_audit(&self.holder, from, TURN)).await;
                 turn.inspect_err(|error| tracing::warn!(%error, "whose turn the {name} is cannot be seen"))
                     .ok()
                     .map(|turn| (index, turn))
@@ -124,21 +124,15 @@ impl StandingAudit {
         let kept = async {
             loop {
                 tokio::time::sleep(TURN / 6).await;
-                let _ = index.take_audit(&self.holder, f64::MAX, TURN).await;
+                let _ = within(self.desk.patience(), index.take_audit(&self.holder, f64::MAX, TURN)).await;
             }
         };
         let made = tokio::select! {
             made = self.make(name) => made,
             () = kept => None,
         };
-        // One that was asked to end says nothing about the storage.
-        let asked = |made: &&AuditResult| {
-            made.status == "CANCELLED" || made.result.errors.iter().any(|e| e.code == "shut_down")
-        };
-        let told = made.as_ref().filter(|made| !asked(made));
-        let text = told.and_then(|made| serde_json::to_string(made).ok());
-        if let Err(error) = index.end_audit(&self.holder, text.as_deref()).await {
-            tracing::warn!(%error, "what the {name} came to could not be noted");
+        if let Err(error) = within(self.desk.patience(), index.end_audit(&self.holder)).await {
+            tracing::warn!(%error, "the turn of the {name} could not be given back; it ends by itself");
         }
         self.set(if made.is_some_and(|made| made.status == "SUCCESSFUL") { "done" } else { "failed" });
     }
@@ -159,8 +153,7 @@ impl StandingAudit {
         match ended {
             State::Ended(answer) => {
                 let made = told(answer.task_id.clone(), &answer.status, answer.result.clone(), begun);
-                let is_sound = made.status == "SUCCESSFUL" && made.result.refusal.is_none();
-                if is_sound && made.result.errors.is_empty() {
+                if made.is_sound() {
                     tracing::info!(task_id = made.task_id, drift = made.drift, "{name}: {}", made.summary);
                 } else {
                     tracing::warn!(task_id = made.task_id, drift = made.drift, "{name}: {}", made.summary);
@@ -188,6 +181,35 @@ impl StandingAudit {
     pub async fn last(index: &Index) -> Option<(AuditResult, f64)> {
         let last = index.last_audit().await.ok()??;
         Some((serde_json::from_str(&last.result).ok()?, last.age))
+    }
+}
+
+impl AuditResult {
+    /// Tells whether its numbers are the whole truth: it reached its end, nothing was refused, and nothing kept from it.
+    pub fn is_sound(&self) -> bool {
+        let result = &self.result;
+        let is_whole = result.errors.is_empty() && result.incomplete_users.is_empty();
+        self.status == "SUCCESSFUL" && result.refusal.is_none() && is_whole
+    }
+}
+
+impl Desk {
+    /// Notes what a task came to as the last audit, if it is one of everything.
+    pub(super) async fn note_audit(&self, index: &Index, request: &Request, answer: &Answer, begun: Instant) {
+        let of_everything = request.mode == Mode::Audit
+            && request.user.is_none()
+            && !request.adopt
+            && request.exclude.patterns().is_empty();
+        // One that was asked to end says nothing about the storage.
+        let asked = answer.status == "CANCELLED" || answer.result.errors.iter().any(|e| e.code == "shut_down");
+        if !of_everything || asked {
+            return;
+        }
+        let made = told(answer.task_id.clone(), &answer.status, answer.result.clone(), begun);
+        let Ok(text) = serde_json::to_string(&made) else { return };
+        if let Err(error) = within(self.patience(), index.note_audit(&text)).await {
+            tracing::warn!(%error, "what the audit came to could not be noted");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::live::{Live, State};
 use super::meter::Meter;
 use crate::clock;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Index, IndexError, Outcome};
+use crate::index::{Index, IndexError, Outcome, within};
 use crate::model::Timestamp;
 use crate::reconcile::{Answer, CancelReason, Reconciler, Report, Request, RequestWire, outcome_of};
 use crate::storage;
@@ -25,7 +25,8 @@ impl Desk {
     /// Carries a task out, and notes how it ended whatever happens.
     pub(super) async fn carry_out(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) {
         let (id, started) = (live.id, clock::now());
-        let ticker = tokio::spawn(Arc::clone(&self).tick(Arc::clone(&live), index.clone(), request.writes()));
+        let ticks = Arc::clone(&self).tick(Arc::clone(&live), index.clone(), request.writes());
+        let ticker = tokio::spawn(ticks.in_current_span());
         let begun = tokio::time::Instant::now();
         let running = {
             let (desk, live, index, request) = (Arc::clone(&self), Arc::clone(&live), index.clone(), request.clone());
@@ -55,7 +56,8 @@ impl Desk {
         if let Some(progress) = live.progress() {
             let progress = serde_json::to_value(&progress).unwrap_or_default();
             // It lives until its end is written down, and whoever looks for the dead meanwhile must not find it among them.
-            let _ = index.touch_task(&id.to_string(), &progress, self.settings.lease_terms.expiry).await;
+            let (told, alive) = (id.to_string(), self.settings.lease_terms.expiry);
+            let _ = within(self.patience(), index.touch_task(&told, &progress, alive)).await;
         }
         if refused.is_some() && live.forget() {
             // What could not begin is as if it had never been asked, before anybody hears of its refusal.
@@ -65,6 +67,9 @@ impl Desk {
             self.note(&index, id, Some((&asked, started, &outcome_of(&report)))).await;
         }
         let answer = Answer::from(&report);
+        if refused.is_none() {
+            self.note_audit(&index, &request, &answer, begun).await;
+        }
         let outcome = if refused.is_some() { "REFUSED" } else { answer.status.as_str() };
         let labels = [("mode", request.mode.to_string()), ("outcome", outcome.to_lowercase())];
         metrics::counter!("storm_index_runs_total", &labels).increment(1);
@@ -86,11 +91,13 @@ impl Desk {
     async fn note(&self, index: &Index, id: Uuid, ended: Option<(&Json, Timestamp, &Outcome)>) {
         let id = id.to_string();
         for again in 0..NOTES {
-            let written = match ended {
-                Some((asked, started, outcome)) => index.try_note_task(&id, asked, started, outcome).await,
-                None => index.forget_task(&id).await,
+            let writing = async {
+                match ended {
+                    Some((asked, started, outcome)) => index.try_note_task(&id, asked, started, outcome).await,
+                    None => index.forget_task(&id).await,
+                }
             };
-            let Err(error) = written else { return };
+            let Err(error) = within(self.patience(), writing).await else { return };
             if again == 0 || again + 1 == NOTES {
                 tracing::warn!(%error, "what became of the task could not be written down");
             }
@@ -127,10 +134,10 @@ impl Desk {
             Err(reason) => return self.end_unbegun(&index, &request, stopped(reason)).await,
         };
         if let Some(user) = request.user {
-            index.user(user).await?;
+            within(self.patience(), index.user(user)).await?;
         }
         if request.writes()
-            && let Some(holder) = index.lease_holder().await?
+            && let Some(holder) = within(self.patience(), index.lease_holder()).await?
         {
             return Err(IndexError::Held(holder).into());
         }
@@ -189,7 +196,11 @@ impl Desk {
     /// Notes how a task ended that the engine has not noted.
     async fn end_unbegun(&self, index: &Index, request: &Request, report: Report) -> Result<Report, Error> {
         let asked = RequestWire::from(request).to_json();
-        index.note_task(&report.task_id.to_string(), &asked, clock::now(), &outcome_of(&report)).await;
+        let (id, outcome) = (report.task_id.to_string(), outcome_of(&report));
+        let noting = index.note_task(&id, &asked, clock::now(), &outcome);
+        if tokio::time::timeout(self.patience(), noting).await.is_err() {
+            tracing::warn!("how the task ended could not be written down");
+        }
         Ok(report)
     }
 
@@ -203,7 +214,7 @@ impl Desk {
                 state = live.begun(), if begins => {
                     begins = false;
                     if matches!(state, State::Running)
-                        && let Err(error) = index.start_task(&id).await
+                        && let Err(error) = within(self.patience(), index.start_task(&id)).await
                     {
                         tracing::warn!(%error, "that a task runs could not be noted");
                     }
@@ -211,7 +222,8 @@ impl Desk {
                 }
             }
             let progress = live.progress().map_or(json!(null), |p| serde_json::to_value(p).unwrap_or_default());
-            match index.touch_task(&id, &progress, self.settings.lease_terms.expiry).await {
+            let touching = index.touch_task(&id, &progress, self.settings.lease_terms.expiry);
+            match within(self.settings.lease_terms.sign_patience(), touching).await {
                 Ok(true) => live.cancel.cancel(CancelReason::Asked),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "how far the task is could not be noted"),

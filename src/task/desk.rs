@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::error::TaskError;
 use super::findings::{self, FindingsPage};
 use super::live::{Live, State};
-use crate::index::{Access, Claim, Index, IndexError, LeaseTerms, Taken, Task};
+use crate::index::{Access, Claim, Index, IndexError, LeaseTerms, Taken, Task, within};
 use crate::model::Identity;
 use crate::reconcile::{Cancel, CancelReason, Request, RequestWire};
 use crate::storage::{self, MarkerState};
@@ -28,6 +28,9 @@ const MOST: usize = 256;
 
 /// How long a first answer of the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the database may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The time between two words on how far a task is.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -113,7 +116,7 @@ impl Desk {
         };
         self.index.send_replace(Some(Ok(index.clone())));
         loop {
-            match index.bury_vanished().await {
+            match within(self.patience(), index.bury_vanished(|id| self.is_here(id))).await {
                 Ok(0) => {}
                 Ok(buried) => tracing::warn!(buried, "tasks whose process is gone are ended as FAILED"),
                 Err(error) => tracing::warn!(%error, "tasks could not be looked through"),
@@ -134,6 +137,15 @@ impl Desk {
             Ok(Ok(Some(Err(error)))) => Err(TaskError::NoIndex(Some(Arc::clone(error)))),
             _ => Err(TaskError::NoIndex(None)),
         }
+    }
+
+    fn is_here(&self, id: &str) -> bool {
+        Uuid::try_parse(id).is_ok_and(|id| self.live(id).is_some())
+    }
+
+    /// How long one short statement is waited for.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.lease_terms.patience()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, Arc<Live>>> {
@@ -190,7 +202,8 @@ impl Desk {
         }
         let asked = RequestWire::from(&request).to_json();
         let alive = self.settings.lease_terms.expiry;
-        let taken = index.accept_task(&id.to_string(), &asked, claim.as_ref(), alive).await;
+        let accepting = async { index.accept_task(&id.to_string(), &asked, claim.as_ref(), alive).await };
+        let taken = within(self.patience(), accepting).await;
         let before = match taken {
             Ok(Taken::New) => None,
             Ok(Taken::Before(task)) => Some(Uuid::try_parse(&task).map_err(|_| IndexError::UnknownTask(task).into())),
@@ -236,7 +249,8 @@ impl Desk {
     /// # Errors
     /// When there is none, it has ended otherwise, or the index cannot be written.
     pub async fn cancel(&self, id: &str) -> Result<Task, TaskError> {
-        let task = self.index().await?.cancel_task(id).await?;
+        let index = self.index().await?;
+        let task = within(self.patience(), index.cancel_task(id)).await?;
         if let Some(live) = Uuid::try_parse(id).ok().and_then(|id| self.live(id)) {
             live.cancel.cancel(CancelReason::Asked);
         }
@@ -317,9 +331,15 @@ impl Desk {
         if tokio::time::timeout(patience, left.wait_for(|left| *left == 0)).await.is_err() {
             tracing::warn!("a task did not end in time; its row is ended by whoever looks next");
         }
+    }
+
+    /// Closes the index, for which a database that is silent is not waited for long.
+    pub async fn leave(&self) {
         let opened = self.index.borrow().clone();
-        if let Some(Ok(index)) = opened {
-            index.close().await;
+        if let Some(Ok(index)) = opened
+            && tokio::time::timeout(FAREWELL, index.close()).await.is_err()
+        {
+            tracing::warn!("the database does not hear the farewell");
         }
     }
 }

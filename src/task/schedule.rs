@@ -20,10 +20,16 @@ pub enum Schedule {
 
 /// Not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "{0:?} is no schedule; write a duration of a second or more, e.g. 6h, or a cron expression, e.g. '0 3 * * *' (UTC)"
-)]
-pub struct ScheduleError(String);
+pub enum ScheduleError {
+    /// Neither a duration nor a calendar.
+    #[error(
+        "{0:?} is no schedule; write a duration of a second or more, e.g. 6h, or a cron expression, e.g. '0 3 * * *' (UTC)"
+    )]
+    Unreadable(String),
+    /// A calendar without a day.
+    #[error("{0:?} never comes; write a cron expression of a day that there is, e.g. '0 3 1 * *' (UTC)")]
+    Never(String),
+}
 
 impl FromStr for Schedule {
     type Err = ScheduleError;
@@ -31,12 +37,14 @@ impl FromStr for Schedule {
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
         if let Ok(every) = humantime::parse_duration(text) {
             return if every < Duration::from_secs(1) {
-                Err(ScheduleError(text.to_owned()))
+                Err(ScheduleError::Unreadable(text.to_owned()))
             } else {
                 Ok(Self::Every(every))
             };
         }
-        Cron::from_str(text).map(|cron| Self::Calendar(Box::new(cron))).map_err(|_| ScheduleError(text.to_owned()))
+        let cron = Cron::from_str(text).map_err(|_| ScheduleError::Unreadable(text.to_owned()))?;
+        let calendar = Self::Calendar(Box::new(cron));
+        if calendar.next().is_none() { Err(ScheduleError::Never(text.to_owned())) } else { Ok(calendar) }
     }
 }
 
@@ -49,7 +57,7 @@ impl Schedule {
     /// Returns how old an audit may be that another server has made for the same time.
     pub fn slack(&self) -> Duration {
         match self {
-            Self::Every(every) => *every * 9 / 10,
+            Self::Every(every) => *every - *every / 10,
             Self::Calendar(_) => Duration::from_millis(500),
         }
     }
@@ -84,6 +92,16 @@ mod tests {
         for bad in ["", "6", "0s", "10ms", "often", "61 * * * *"] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
         }
-        assert_eq!("0 0 30 2 *".parse::<Schedule>().ok().and_then(|never| never.after(noon)), None);
+        let never = "0 0 30 2 *".parse::<Schedule>().unwrap_err();
+        assert!(matches!(never, ScheduleError::Never(_)), "{never}");
+    }
+
+    #[test]
+    fn no_duration_is_too_long() {
+        for (text, slack) in
+            [("10s", Duration::from_secs(9)), ("500000000000y", Duration::from_secs(14_200_920_000_000_000_000))]
+        {
+            assert_eq!(text.parse::<Schedule>().unwrap().slack(), slack, "{text}");
+        }
     }
 }

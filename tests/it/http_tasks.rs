@@ -15,28 +15,10 @@ use storm_index::storage::Storage;
 use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase};
+use crate::support::hanging::Hanging;
 use crate::support::playground::{Playground, block_on};
-use crate::support::server::Server;
 
 const TASKS: &str = "/api/v1/index/tasks";
-
-/// An S3 server that takes every connection and says nothing.
-struct Hanging(TcpListener, String);
-
-impl Hanging {
-    fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        Self(listener, url)
-    }
-
-    fn serve(&self, playground: &Playground, args: &[&str]) -> Server {
-        playground.serve_with(args, |command| {
-            command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", &self.1);
-            command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
-        })
-    }
-}
 
 /// An S3 server that lets nobody in.
 fn refusing() -> Hanging {
@@ -245,6 +227,33 @@ fn a_task_is_watched_to_its_end() {
     server.post(&format!("{TASKS}/{task}/cancel"), &key, &[], "").is(202);
     stream.read_to_string(&mut seen).unwrap();
     assert!(seen.contains("event: end") && seen.contains("CANCELLED"), "{seen}");
+}
+
+/// Also when the server is stopped, and the task ends with it.
+#[test]
+fn a_task_is_watched_to_its_end_by_the_end_of_its_server() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    for mode in ["sync", "audit"] {
+        let hanging = Hanging::new();
+        let server = hanging.serve(&playground, &[]);
+        let body = format!("{{\"mode\":\"{mode}\"}}");
+        let task = id_of(&server.rebuild(&key, &[("Prefer", "respond-async")], &body).is(202).json());
+        server.until(&key, &task, |view| view["status"] == "RUNNING");
+        let auth = format!("Bearer {key}");
+        let mut stream = server.begin("GET", &format!("{TASKS}/{task}/events"), &[("Authorization", &auth)], b"");
+        let mut seen = String::new();
+        let mut buffer = [0_u8; 4096];
+        while !seen.contains("event: progress") {
+            let read = stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "{seen}");
+            seen += &String::from_utf8_lossy(&buffer[..read]);
+        }
+        let watched = std::thread::spawn(move || stream.read_to_string(&mut seen).map(|_| seen));
+        assert_eq!(server.stop().0, 0);
+        let seen = watched.join().unwrap().unwrap();
+        assert!(seen.contains("event: end") && seen.contains("shut_down"), "{mode}: {seen}");
+    }
 }
 
 #[test]

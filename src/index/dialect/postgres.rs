@@ -20,6 +20,9 @@ pub(super) const EPOCH: i64 = 946_684_800_000_000;
 /// One connection writes a batch while the next batch is put together; another one is for what a person does meanwhile.
 const WRITERS: u32 = 2;
 
+/// How long a connection that does nothing may take to give a sign of life.
+const SIGN: Duration = Duration::from_secs(3);
+
 /// The options of a URL that the driver knows, and how else it lets them be spelled; it would ignore any other one with a
 /// warning. `options[NAME]` it takes as well: a setting of the session, which the server judges.
 const OPTIONS: [&str; 18] = [
@@ -184,8 +187,20 @@ async fn connect(
             pool.after_connect(move |connection, _| {
                 Box::pin(async move { sqlx::Executor::execute(connection, session).await.map(drop) })
             })
+            // In place of the pool's own look at a connection, which waits for an answer without end.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(lives(connection)))
+            .after_release(|connection, _| Box::pin(lives(connection)))
         });
     Database::connect(pool).await.map_err(|source| IndexError::Open { url: shown.to_owned(), source })
+}
+
+/// Tells whether somebody is still there behind a connection; one behind which nobody answers is given up.
+async fn lives(connection: &mut sqlx::PgConnection) -> sqlx::Result<bool> {
+    match tokio::time::timeout(SIGN, connection.ping()).await {
+        Ok(answered) => answered.map(|()| true),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 #[cfg(test)]

@@ -179,7 +179,14 @@ impl Server {
     pub(crate) fn stop(mut self) -> (i32, String) {
         let id = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        let status = self.child.wait().unwrap();
+        let begun = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        };
         let log = self.says("(the end of the log)");
         (status.code().unwrap_or(-1), self.log() + &log)
     }

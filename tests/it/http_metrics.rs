@@ -1,0 +1,64 @@
+//! What Prometheus is told of audits: whether their numbers are the whole truth.
+
+use crate::support::playground::Playground;
+use crate::support::server::Server;
+
+fn metrics(server: &Server) -> String {
+    server.send("GET", "/metrics", &[], b"").is(200).body
+}
+
+#[track_caller]
+fn tells(server: &Server, line: &str) {
+    let metrics = metrics(server);
+    assert!(metrics.lines().any(|told| told == line), "{line:?} is not in {metrics}");
+}
+
+/// A server whose startup audit has ended.
+fn audited(playground: &Playground, args: &[&str]) -> Server {
+    let server = playground.serve(&[&["--startup-audit", "true"], args].concat());
+    let ready = || server.send("GET", "/health/ready", &[], b"").is(200).json();
+    while !["done", "failed"].contains(&ready()["audit"]["state"].as_str().unwrap()) {}
+    server
+}
+
+#[test]
+fn an_audit_counts_as_successful_only_when_it_saw_everything() {
+    let playground = Playground::with_user();
+    playground.write("1/link/old", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    tells(&audited(&playground, &[]), "storm_index_audit_successful 1");
+    // Missing.
+    let gone = playground.path("gone");
+    tells(&audited(&playground, &["--storage", gone.to_str().unwrap()]), "storm_index_audit_successful 0");
+    // Another one, or not mounted.
+    std::fs::create_dir_all(gone.join("1")).unwrap();
+    let server = audited(&playground, &["--storage", gone.to_str().unwrap()]);
+    tells(&server, "storm_index_audit_successful 0");
+    drop(server);
+    // Right, but a part of it cannot be seen.
+    std::fs::remove_dir_all(playground.path("files/1/link")).unwrap();
+    std::os::unix::fs::symlink("/no/such/place", playground.path("files/1/link")).unwrap();
+    tells(&audited(&playground, &[]), "storm_index_audit_successful 0");
+}
+
+#[test]
+fn an_audit_of_everything_is_the_last_audit_whoever_has_asked_for_it() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    playground.write("1/a", "x");
+    let server = playground.serve(&[]);
+    assert!(!metrics(&server).contains("storm_index_audit_successful"));
+    server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200);
+    tells(&server, "storm_index_audit_successful 1");
+    tells(&server, "storm_index_audit_findings{kind=\"missing\"} 1");
+    playground.write("1/b", "x");
+    for part in
+        [r#"{"mode":"audit","user_id":1}"#, r#"{"mode":"audit","exclude":["x"]}"#, r#"{"mode":"full","dry_run":true}"#]
+    {
+        server.rebuild(&key, &[], part).is(200);
+        tells(&server, "storm_index_audit_findings{kind=\"missing\"} 1");
+    }
+    server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200);
+    tells(&server, "storm_index_audit_findings{kind=\"missing\"} 2");
+    assert!(metrics(&server).contains("storm_index_audit_finished_timestamp_seconds 1"), "since 1970");
+}

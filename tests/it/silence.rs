@@ -1,0 +1,125 @@
+//! What falls silent, a storage or a database, keeps the server neither from listening, nor from answering, nor from its
+//! end.
+
+use serde_json::json;
+
+use crate::support::database;
+use crate::support::hanging::{Hanging, HangingDisk};
+use crate::support::playground::Playground;
+use crate::support::relay::Relay;
+use crate::support::server::Server;
+
+const TASKS: &str = "/api/v1/index/tasks";
+
+/// What is said on connections that write, and on no other.
+const WRITES: &str = "default_transaction_isolation";
+
+fn ready(server: &Server) -> (u16, serde_json::Value) {
+    let reply = server.send("GET", "/health/ready", &[], b"");
+    (reply.status, reply.json())
+}
+
+#[test]
+fn law_15_a_disk_that_hangs_keeps_no_server_from_listening() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let Some(_disk) = HangingDisk::over(&playground.path("files")) else { return };
+    let server = playground.serve(&["--startup-audit", "true"]);
+    server.send("GET", "/health/live", &[], b"").is(200);
+    let (status, told) = ready(&server);
+    assert_eq!((status, &told["storage"]), (200, &json!("storage_silent")), "{told}");
+    let answer = server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"audit"}"#).is(202).json();
+    let task = answer["task_id"].as_str().unwrap();
+    server.post(&format!("{TASKS}/{task}/cancel"), &key, &[], "").is(202);
+    server.until(&key, task, |view| view["status"] == "CANCELLED");
+    assert_eq!(server.stop().0, 0);
+}
+
+#[test]
+fn a_disk_that_begins_to_hang_keeps_no_server_from_its_end() {
+    let playground = Playground::with_user();
+    let server = playground.serve(&[]);
+    assert_eq!(ready(&server).1["storage"], "ok");
+    let Some(_disk) = HangingDisk::over(&playground.path("files")) else { return };
+    while ready(&server).1["storage"] != "storage_silent" {}
+    assert_eq!(server.stop().0, 0);
+}
+
+/// A playground on PostgreSQL, and a relay before its server; `None` where there is no such server.
+fn relayed() -> Option<(Playground, Relay)> {
+    let server = url::Url::parse(database::server()?).unwrap();
+    let address = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap());
+    Some((Playground::with_user(), Relay::before(&address)))
+}
+
+fn gauge(server: &Server, name: &str) -> f64 {
+    let metrics = server.send("GET", "/metrics", &[], b"").is(200).body;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
+}
+
+#[test]
+fn a_silent_database_keeps_no_server_from_its_end() {
+    let Some((playground, relay)) = relayed() else { return };
+    let server = playground.serve_with(&[], |command| {
+        command.env("DATABASE_URL", relay.url(&playground.index.url()));
+    });
+    assert_eq!(ready(&server).0, 200);
+    relay.silence("");
+    assert_eq!(ready(&server).0, 503);
+    assert_eq!(server.stop().0, 0);
+}
+
+#[test]
+fn while_the_database_is_silent_the_last_audit_grows_old() {
+    let Some((playground, relay)) = relayed() else { return };
+    let server = playground.serve_with(&["--startup-audit", "true"], |command| {
+        command.env("DATABASE_URL", relay.url(&playground.index.url()));
+    });
+    while ready(&server).1["audit"]["state"] != "done" {}
+    let age = gauge(&server, "storm_index_audit_age_seconds");
+    let finished = gauge(&server, "storm_index_audit_finished_timestamp_seconds");
+    assert_eq!(gauge(&server, "storm_index_database_up"), 1.0);
+    relay.silence("");
+    assert_eq!(ready(&server).0, 503);
+    assert_eq!(gauge(&server, "storm_index_database_up"), 0.0);
+    // Three seconds at least were waited for an answer.
+    assert!(gauge(&server, "storm_index_audit_age_seconds") > age + 1.0);
+    assert_eq!(gauge(&server, "storm_index_audit_finished_timestamp_seconds"), finished);
+}
+
+#[test]
+fn a_server_that_cannot_write_is_not_ready_until_it_can_again() {
+    let Some((playground, relay)) = relayed() else { return };
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve_with(&["--lease-expiry", "2s"], |command| {
+        command.env("DATABASE_URL", relay.url(&playground.index.url()));
+    });
+    assert_eq!(ready(&server).0, 200);
+    relay.silence(WRITES);
+    assert_eq!(ready(&server).0, 503);
+    server.get(TASKS, &key).is(200);
+    relay.speak();
+    while ready(&server).0 != 200 {}
+    server.rebuild(&key, &[], r#"{"mode":"sync"}"#).is(200);
+}
+
+#[test]
+fn a_connection_that_dies_in_the_middle_of_a_statement_is_given_up() {
+    let Some((playground, relay)) = relayed() else { return };
+    let key = playground.key(&["--admin"]);
+    let hanging = Hanging::new();
+    let server = playground.serve_with(&["--lease-expiry", "2s", "--log-format", "json"], |command| {
+        command.env("DATABASE_URL", relay.url(&playground.index.url()));
+        hanging.set(command);
+    });
+    let answer = server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"audit"}"#).is(202).json();
+    let task = answer["task_id"].as_str().unwrap();
+    relay.silence("UPDATE tasks SET progress");
+    // Whose line that is can be seen.
+    assert!(server.says("how far the task is could not be noted").contains(task));
+    relay.speak();
+    // It is asked by somebody else, so it hears of it by the index alone.
+    playground.run(&["task", "cancel", task]).ends(0);
+    server.until(&key, task, |view| view["status"] == "CANCELLED");
+}
