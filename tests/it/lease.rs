@@ -10,6 +10,41 @@ use uuid::Uuid;
 use crate::support::database::{TestDatabase, column, execute};
 use crate::support::playground::{Playground, block_on};
 
+/// Whoever is asked to end and is alive hears of it; who is not is known to have ended.
+#[test]
+fn a_task_without_a_living_holder_is_not_asked_to_end() {
+    let playground = Playground::with_user();
+    let time = if crate::support::database::on_postgres() { "now()" } else { "'2026-01-01T00:00:00+00:00'" };
+    let cancel = |id: &str| playground.run(&["task", "cancel", id]);
+    for (id, status, alive, leased, lives) in [
+        ("leased", "RUNNING", "NULL", "9e9", true),
+        ("expired", "RUNNING", "NULL", "1", false),
+        ("unheard", "RUNNING", "NULL", "NULL", false),
+        ("served", "READY", "9e9", "NULL", true),
+        ("silent", "READY", "1", "NULL", false),
+        ("both", "RUNNING", "1", "9e9", true),
+    ] {
+        playground.sql(&format!(
+            "INSERT INTO tasks (id, request, status, created_at, machine, process, alive_until) \
+             VALUES ('{id}', '{{}}', '{status}', {time}, 'far', '1 1', {alive}); \
+             UPDATE lease SET task_id = '{id}', holder = 'process 1 on far', machine = 'far', process = '1 1', \
+             taken_at = 0, expires_at = {leased}"
+        ));
+        if lives {
+            let ran = cancel(id).ends(0);
+            assert!(ran.err.contains("asked to end"), "{id} {ran:?}");
+        } else {
+            cancel(id).ends(2).complains(&[id, "has ended already: FAILED", "the process that ran the task is gone"]);
+        }
+        let task = playground.run(&["task", "show", id, "--format", "json"]).ends(0).json();
+        assert_eq!((task["status"] == status, task["finished_at"].is_null()), (lives, lives), "{task}");
+    }
+    // The others are left to themselves.
+    let status = "SELECT id || ' ' || status FROM tasks WHERE finished_at IS NULL ORDER BY 1";
+    let living = block_on(async { column(&playground.database().await, status).await });
+    assert_eq!(living, ["both RUNNING", "leased RUNNING", "served READY"]);
+}
+
 /// Whoever sees that a run has ended may begin the next one.
 #[test]
 fn law_12_the_end_of_a_run_and_of_its_lease_are_one() {
@@ -100,6 +135,9 @@ fn law_12_a_lease_without_a_living_holder_is_taken_over() {
         }
         killed += u32::from(holds());
     }
+    // Nobody is left who could heed it.
+    let dead = block_on(async { column(&playground.database().await, held).await });
+    playground.run(&["task", "cancel", &dead[0]]).ends(2).complains(&["has ended already: FAILED", "is gone"]);
     let last = playground.rebuild(&["--mode", "sync"]).ends(0).json();
     assert_eq!(playground.rebuild(&[]).ends(0).result()["files_in_db"], json!(3_001));
 
