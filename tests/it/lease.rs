@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use storm_index::index::{Access, Candidate, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome};
+use storm_index::index::{Access, AuditTurn, Candidate, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome};
 use storm_index::model::{ObjectFacts, Timestamp};
 use uuid::Uuid;
 
@@ -43,6 +43,29 @@ fn a_task_without_a_living_holder_is_not_asked_to_end() {
     let status = "SELECT id || ' ' || status FROM tasks WHERE finished_at IS NULL ORDER BY 1";
     let living = block_on(async { column(&playground.database().await, status).await });
     assert_eq!(living, ["both RUNNING", "leased RUNNING", "served READY"]);
+}
+
+/// The rows that are always there come back by themselves.
+#[test]
+fn law_12_a_lost_row_of_the_lease_or_of_the_audits_is_made_again() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    playground.sql("DELETE FROM lease; DELETE FROM audits");
+    block_on(async {
+        let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
+        assert_eq!(index.lease_holder().await.unwrap(), None);
+        let alive = Duration::from_secs(60);
+        assert_eq!(index.take_audit("one", 0.0, alive).await.unwrap(), AuditTurn::Ours);
+        assert_eq!(index.take_audit("two", 0.0, alive).await.unwrap(), AuditTurn::Theirs);
+        index.end_audit("one", Some("{}")).await.unwrap();
+        assert_eq!(index.last_audit().await.unwrap().map(|audit| audit.result), Some("{}".to_owned()));
+        index.close().await;
+    });
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sql("DELETE FROM lease");
+    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+    let rows = block_on(async { column(&playground.database().await, "SELECT CAST(id AS TEXT) FROM lease").await });
+    assert_eq!(rows, ["1"]);
 }
 
 /// Whoever sees that a run has ended may begin the next one.
