@@ -417,6 +417,50 @@ fn law_14_twenty_thousand_links_go_out_and_in_by_pages() {
     assert_eq!(ran.json()["users"]["present"], 1, "{ran:?}");
 }
 
+/// A dry run judges each line as if the lines before it had been taken over.
+#[test]
+fn law_05_a_dry_import_of_a_file_that_repeats_itself_says_what_the_import_does() {
+    let mut playground = with_links();
+    playground.key(&["--admin"]);
+    let lines = export(&playground);
+    let token = |at: usize| lines.iter().filter(|line| line["kind"] == "share_link").nth(at).unwrap()["token"].clone();
+    let once = std::fs::read_to_string(playground.path("made.ndjson")).unwrap();
+    // A second time with another name, a token that opens another file by now, and a key that has been ended.
+    let mut other: Vec<Value> = lines.clone();
+    for line in &mut other {
+        if line["kind"] == "share_link" && line["token"] == token(0) {
+            line["path"] = json!("deep/b.txt");
+        }
+        if line["kind"] == "api_key" {
+            line["revoked_at"] = json!(PAST);
+        }
+    }
+    let other: String = other.iter().map(|line| format!("{line}\n")).collect();
+    let many: String = (0..2_500).map(|n| link(1, "ann", "a.txt", &format!("many {}", n % 1_300))).collect();
+    let file = format!("{once}{other}{many}{once}");
+    playground.index = TestDatabase::blank();
+    playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    std::fs::write(playground.path("made.ndjson"), &file).unwrap();
+    let before = playground.dump();
+    let mut dry = import(&playground, &["--dry-run"]).ends(4).json();
+    assert_eq!(playground.dump(), before);
+    let done = import(&playground, &[]).ends(4).json();
+    dry["dry_run"] = json!(false);
+    assert_eq!(dry, done);
+    assert_eq!(
+        done["links"],
+        json!({"in_file": 2_515, "imported": 1_305, "present": 1_209, "without_record": 0, "conflicts": 1})
+    );
+    assert_eq!(
+        done["keys"],
+        json!({"in_file": 3, "imported": 1, "present": 1, "revoked": 1, "without_owner": 0, "conflicts": 0})
+    );
+    // And once more, when all of it is there.
+    let mut dry = import(&playground, &["--dry-run"]).ends(4).json();
+    dry["dry_run"] = json!(false);
+    assert_eq!(dry, import(&playground, &[]).ends(4).json());
+}
+
 #[test]
 fn an_export_is_whole_or_not_there() {
     let playground = with_links();
