@@ -10,6 +10,7 @@ mod generate;
 mod index;
 #[cfg(feature = "server")]
 mod key;
+mod link_list;
 mod logging;
 mod migrate;
 mod output;
