@@ -105,6 +105,9 @@ pub(super) enum Command {
     #[command(subcommand)]
     Task(TaskCommand),
     /// Say what is known of one path, and what a full run would do about it, and why
+    ///
+    /// It is the dry run of `rebuild --mode full` over all users, told of one path: limits are for all users together, and
+    /// files move between them. So it lists the whole storage, and takes as long as that run.
     Explain(ExplainArgs),
     /// Serve the admin API over HTTP
     #[cfg(feature = "server")]

@@ -4,6 +4,7 @@ use futures::{StreamExt as _, stream};
 
 use super::args::Format;
 use super::exit::{Exit, Failure};
+use super::link_list::LinkList;
 use super::output;
 use crate::config::Config;
 use crate::error::Error;
@@ -28,26 +29,25 @@ pub(super) async fn run(format: Format, config: &Config) -> Result<Exit, Failure
         RunVerdict::Trouble(trouble) => return Err(Failure::new(Exit::Failed, trouble.message)),
     }
     let storage = storage.reader();
-    let mut list = List { format, storage, trusted: false, found: 0, unaddressable: 0, unanswered: 0 };
-    list.begin();
-    let looked = list.look(&index).await;
-    list.end();
+    let list = LinkList::begin(format);
+    let mut search = Search { list, storage, trusted: false, unaddressable: 0, unanswered: 0 };
+    let looked = search.look(&index).await;
+    search.list.end();
     index.close().await;
     looked
 }
 
-/// A list that is printed while it is made.
-struct List {
-    format: Format,
+/// What was found so far.
+struct Search {
+    list: LinkList,
     storage: StorageReader,
     /// Whether the storage has shown that it is there at all.
     trusted: bool,
-    found: u64,
     unaddressable: u64,
     unanswered: u64,
 }
 
-impl List {
+impl Search {
     async fn look(&mut self, index: &Index) -> Result<Exit, Failure> {
         let (mut after, mut in_a_row) = (None, 0);
         loop {
@@ -75,7 +75,7 @@ impl List {
                     Glance::Unknown(trouble) => self.unanswered(&link, &trouble),
                     Glance::Absent => {
                         self.trust().await?;
-                        self.print(&link);
+                        self.list.print(&link);
                     }
                 }
                 if in_a_row == PATIENCE {
@@ -106,40 +106,4 @@ impl List {
         self.unanswered += 1;
         output::complain(&format!("{:?} of user {}: {}", link.path, link.user_id, trouble.message));
     }
-
-    fn begin(&self) {
-        match self.format {
-            Format::Json => output::raw(b"["),
-            Format::Text => output::line(&columns(["TOKEN", "USER", "STATE", "ENDS", "PATH"])),
-        }
-    }
-
-    fn print(&mut self, link: &ShareLink) {
-        match self.format {
-            // Texts and numbers always serialise.
-            Format::Json => {
-                let text = serde_json::to_string(link).unwrap_or_default();
-                output::raw(format!("{}{text}", if self.found == 0 { "" } else { "," }).as_bytes());
-            }
-            Format::Text => {
-                let state = if link.is_active { "active" } else { "ended" };
-                let ends = link.expires_at.as_deref().unwrap_or("never");
-                let user = link.user_id.to_string();
-                output::line(&columns([&link.token, &user, state, ends, &link.path]));
-            }
-        }
-        self.found += 1;
-    }
-
-    fn end(&self) {
-        if self.format == Format::Json {
-            output::line("]");
-        }
-    }
-}
-
-/// Puts a row into columns that are as wide as is usual: how wide they would have to be is known only at the end.
-fn columns([token, user, state, ends, path]: [&str; 5]) -> String {
-    let row = format!("{:<64}  {user:<4}  {state:<6}  {ends:<32}  {}", output::visible(token), output::visible(path));
-    row.trim_end().to_owned()
 }

@@ -11,7 +11,10 @@ use super::output;
 use crate::config::Config;
 use crate::error::Error;
 use crate::index::{Access, Entry, ShareLink};
-use crate::reconcile::{Action, Evidence, FindingKind, Mode, Observer, Progress, RefusalCode, RefusalWire, Request};
+use crate::model::{Prefix, RESERVED_FOLDER, UserId, is_reserved};
+use crate::reconcile::{
+    Action, Evidence, FindingKind, Mode, Observer, Problem, Progress, RefusalCode, RefusalWire, Report, Request,
+};
 use crate::storage::{self, Glance};
 
 /// The columns of a record that hold numbers.
@@ -27,16 +30,23 @@ struct Explanation {
     storage: &'static str,
     record: Option<BTreeMap<&'static str, Value>>,
     links: Vec<ShareLink>,
+    /// The first of the findings.
     finding: Option<Evidence>,
+    /// All that the run finds at the path: something may come to it and something else go from it.
+    findings: Vec<Evidence>,
     rule: String,
     refusal: Option<RefusalWire>,
     journal: Vec<Entry>,
 }
 
-/// Waits for the finding that is about one path.
+/// How many findings of one path are kept: more than names that look alike make of it nobody reads.
+const MOST_FINDINGS: usize = 100;
+
+/// Waits for the findings that are about one path of one user.
 struct Witness<'p> {
+    user: UserId,
     path: &'p str,
-    finding: Option<Evidence>,
+    findings: Vec<Evidence>,
 }
 
 impl Observer for Witness<'_> {
@@ -47,8 +57,9 @@ impl Observer for Witness<'_> {
     fn finding(&mut self, evidence: &Evidence) {
         let was_there = evidence.kind == FindingKind::Moved
             && evidence.index.as_ref().is_some_and(|record| record.path == self.path);
-        if evidence.path == self.path || was_there {
-            self.finding = Some(evidence.clone());
+        let is_here = evidence.user_id == Some(self.user) && (evidence.path == self.path || was_there);
+        if is_here && self.findings.len() < MOST_FINDINGS {
+            self.findings.push(evidence.clone());
         }
     }
 
@@ -62,9 +73,10 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
     let user = index.user(args.user_id).await?;
     let key = user.prefix.key_of(&args.path);
     let glance = storage.reader().glance(&key).await;
-    let mut witness = Witness { path: &args.path, finding: None };
-    // The same run that would do it, with nothing to do it with.
-    let request = Request { dry_run: true, user: Some(user.id), ..Request::new(Mode::Full) };
+    let mut witness = Witness { user: user.id, path: &args.path, findings: Vec::new() };
+    // The same run that would do it, with nothing to do it with: over all users, because the guard judges all of them
+    // together, and files move from one to another.
+    let request = Request { dry_run: true, ..Request::new(Mode::Full) };
     let report = super::reconciler(&storage, &index, config).without_notes().run(&request, &mut witness).await?;
     let record = index.record_row(user.id, &args.path).await?;
     let id = record.as_ref().map(|record| record.id);
@@ -74,15 +86,23 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
     };
     let journal = index.journal_of(user.id, &args.path, id).await?;
     index.close().await;
-    let refusal = report.refusal.as_ref().map(RefusalWire::from);
-    let rule = rule(witness.finding.as_ref(), &args.path, record.is_some(), &glance);
+    let findings = witness.findings;
+    // What is wrong with other users' files says nothing of this one.
+    let concerns = |problem: &Problem| problem.key.as_ref().is_none_or(|at| meets(at, &user.prefix));
+    let problems: Vec<&str> =
+        report.problems.iter().filter(|problem| concerns(problem)).map(|problem| problem.message.as_str()).collect();
+    let rules: Vec<String> = match findings.is_empty() {
+        true => vec![rule_without_finding(&report, &key, record.is_some(), &glance, !problems.is_empty())],
+        false => findings.iter().map(|evidence| rule(evidence, &args.path)).collect(),
+    };
+    // The listing has seen for certain what a look cannot name.
+    let is_certain = findings.iter().any(|evidence| evidence.kind == FindingKind::Unindexable);
     let (storage, trouble) = match glance {
         Glance::Present => ("present", None),
         Glance::Absent => ("absent", None),
         Glance::Unaddressable => ("unaddressable", None),
-        Glance::Unknown(trouble) => ("unknown", Some(trouble.message)),
+        Glance::Unknown(trouble) => ("unknown", Some(trouble.message).filter(|_| !is_certain)),
     };
-    let finding = witness.finding;
     let explanation = Explanation {
         user_id: user.id,
         path: args.path,
@@ -90,16 +110,16 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
         storage,
         record: record.map(|r| r.columns.into_iter().map(|(column, text)| (column, value(column, text))).collect()),
         links,
-        finding,
-        rule,
-        refusal,
+        finding: findings.first().cloned(),
+        findings,
+        rule: rules.join("; and "),
+        refusal: report.refusal.as_ref().map(RefusalWire::from),
         journal,
     };
     match args.format {
         Format::Json => output::json(&explanation),
         Format::Text => tell(&explanation),
     }
-    let problems: Vec<&str> = report.problems.iter().map(|p| p.message.as_str()).collect();
     problems.iter().copied().chain(trouble.as_deref()).for_each(output::complain);
     let wrong = matches!(
         report.refusal.as_ref().map(|refusal| refusal.code),
@@ -120,19 +140,38 @@ fn value(column: &str, text: Option<String>) -> Value {
     number.filter(|number| number.to_string() == text).map_or_else(|| Value::from(text.clone()), Value::from)
 }
 
-/// Names the rule that decides.
-fn rule(finding: Option<&Evidence>, path: &str, has_record: bool, glance: &Glance) -> String {
-    let Some(evidence) = finding else {
-        return match (has_record, glance) {
-            (true, Glance::Present) => {
-                "there are an object and a record, but the listing did not come to it: see the errors"
-            }
-            (true, _) => "there is a record, and nobody can say whether its object is there: it is kept",
-            (false, Glance::Present) => "there is an object, but the listing did not come to it: see the errors",
-            (false, _) => "neither an object nor a record",
-        }
-        .to_owned();
+/// Tells whether `key` may have to do with what lies under `prefix`.
+fn meets(key: &str, prefix: &Prefix) -> bool {
+    let (start, folder) = (prefix.scope(), format!("{key}/"));
+    key.is_empty() || key.starts_with(&start) || start.starts_with(&folder)
+}
+
+/// Names the rule that decides about what the run has not found.
+fn rule_without_finding(report: &Report, key: &str, has_record: bool, glance: &Glance, has_problems: bool) -> String {
+    if is_reserved(key) {
+        return format!("the folder {RESERVED_FOLDER} belongs to storm-index itself: it is never indexed");
+    }
+    if report.tally.users_scanned == 0 && report.refusal.is_some() {
+        return "the run is refused as a whole, so nothing would be done".to_owned();
+    }
+    let unlisted = if has_problems {
+        "the listing did not come to it: see the errors"
+    } else {
+        "the listing did not come to it: it is not what it was a moment ago"
     };
+    match (has_record, glance) {
+        (true, Glance::Present) => format!("there are an object and a record, but {unlisted}"),
+        (true, _) => "there is a record, and nobody can say whether its object is there: it is kept".to_owned(),
+        (false, Glance::Present) => format!("there is an object, but {unlisted}"),
+        (false, Glance::Unknown(_)) => {
+            "there is no record, and the storage does not say whether there is an object: nothing is done".to_owned()
+        }
+        (false, Glance::Absent | Glance::Unaddressable) => "neither an object nor a record".to_owned(),
+    }
+}
+
+/// Names the rule that decides about a finding.
+fn rule(evidence: &Evidence, path: &str) -> String {
     let has = |reason: &str| evidence.reasons.contains(&reason);
     let text = match (evidence.kind, evidence.action) {
         (FindingKind::Matched, _) => "object and record agree: nothing to do",
@@ -173,8 +212,7 @@ fn tell(explanation: &Explanation) {
     let line = |what: &str, text: &str| output::line(&format!("{what:>8}  {}", output::visible(text)));
     line("key", &explanation.key);
     line("storage", explanation.storage);
-    let facts = explanation.finding.as_ref().and_then(|f| f.storage.as_ref());
-    if let Some(facts) = facts {
+    for facts in explanation.findings.iter().filter_map(|finding| finding.storage.as_ref()) {
         let etag = facts.etag.as_deref().unwrap_or("-");
         line(
             "object",
@@ -200,7 +238,7 @@ fn tell(explanation: &Explanation) {
         let ends = link.expires_at.as_deref().unwrap_or("never");
         line("link", &format!("{} {state}, ends {ends}", link.token));
     }
-    if let Some(finding) = &explanation.finding {
+    for finding in &explanation.findings {
         let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, action) = (serde_json::to_value(finding.kind), serde_json::to_value(finding.action));
         let (kind, action) = (word(kind.unwrap_or_default()), word(action.unwrap_or_default()));

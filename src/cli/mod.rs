@@ -12,6 +12,7 @@ mod generate;
 mod index;
 #[cfg(feature = "server")]
 mod key;
+mod link_list;
 mod logging;
 mod migrate;
 mod output;

@@ -3,6 +3,7 @@
 use super::args::{Format, ShareCommand};
 use super::dangling;
 use super::exit::{Exit, Failure};
+use super::link_list::LinkList;
 use super::output;
 use crate::clock;
 use crate::config::Config;
@@ -39,29 +40,30 @@ async fn carry_out(command: ShareCommand, index: &Index) -> Result<Exit, Failure
                 }
             }
         }
-        ShareCommand::List { format, .. } => {
-            let links = index.links().await?;
-            match format {
-                Format::Json => output::json(&links),
-                Format::Text => {
-                    let rows: Vec<_> = links
-                        .into_iter()
-                        .map(|l| {
-                            let state = if l.is_active { "active" } else { "ended" };
-                            let ends = l.expires_at.unwrap_or_else(|| "never".to_owned());
-                            vec![l.token, l.user_id.to_string(), state.to_owned(), ends, l.path]
-                        })
-                        .collect();
-                    output::table(&["TOKEN", "USER", "STATE", "ENDS", "PATH"], &rows);
-                }
-            }
-        }
+        ShareCommand::List { format, .. } => list(format, index).await?,
         ShareCommand::Revoke { token } => {
             index.revoke_link(&token).await?;
             output::advise("the link is revoked");
         }
     }
     Ok(Exit::Done)
+}
+
+/// Prints the links page by page: there may be more of them than fit into memory.
+async fn list(format: Format, index: &Index) -> Result<(), Failure> {
+    // A database that cannot be read has no list, not even an empty one.
+    let mut page = index.placed_links(None).await?;
+    let mut list = LinkList::begin(format);
+    let read = loop {
+        page.iter().for_each(|placed| list.print(&placed.link));
+        let Some(last) = page.last() else { break Ok(()) };
+        page = match index.placed_links(Some(last.link.id)).await {
+            Ok(page) => page,
+            Err(error) => break Err(error.into()),
+        };
+    };
+    list.end();
+    read
 }
 
 /// Makes a secret of 256 random bits, in hexadecimal.

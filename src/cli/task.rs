@@ -21,9 +21,10 @@ pub(super) async fn run(command: TaskCommand, config: &Config) -> Result<Exit, F
             }
         }
         TaskCommand::Cancel { id } => {
-            let task = index.cancel_task(&id).await?;
+            let task = index.cancel_task(&id, |_| false).await?;
             if task.finished_at.is_some() {
-                let message = format!("task {id} has ended already: {}", task.status);
+                let why = wrong_with(&task).map_or_else(String::new, |why| format!(": {why}"));
+                let message = format!("task {id} has ended already: {}{why}", task.status);
                 return Err(Failure::new(Exit::Usage, message));
             }
             output::advise("the run is asked to end; it does so at its next border between two batches");
@@ -38,6 +39,12 @@ pub(super) async fn run(command: TaskCommand, config: &Config) -> Result<Exit, F
     }
     index.close().await;
     Ok(Exit::Done)
+}
+
+/// Returns the first thing that went wrong, if anything did.
+fn wrong_with(task: &Task) -> Option<String> {
+    let errors: serde_json::Value = serde_json::from_str(task.errors.as_ref()?.get()).ok()?;
+    errors[0]["message"].as_str().map(str::to_owned)
 }
 
 fn row(task: Task) -> Vec<String> {

@@ -10,6 +10,7 @@ use std::io::BufRead;
 use sea_orm::TransactionTrait as _;
 use serde::Serialize;
 
+use super::brought::Brought;
 use super::connect::Index;
 use super::dialect::Dialect;
 use super::dialect::sequence::{Numbered, step_over};
@@ -85,7 +86,8 @@ pub struct ImportedKeys {
 /// An import that is under way.
 struct Import<'i> {
     index: &'i Index,
-    dry_run: bool,
+    /// What a dry run has brought so far; a real one finds it in the index.
+    brought: Option<Brought>,
     told: &'i mut (dyn FnMut(Unkept) + Send),
     owners: Owners,
     /// The users of the file, by the ids that it gives them.
@@ -115,7 +117,7 @@ impl Index {
         let owners = Owners::read(&self.reader, self.longest_path()).await?;
         let mut import = Import {
             index: self,
-            dry_run,
+            brought: if dry_run { Some(Brought::new().await.map_err(IndexError::Read)?) } else { None },
             told,
             owners,
             file: HashMap::new(),
@@ -263,7 +265,7 @@ impl Import<'_> {
     }
 
     async fn settle_once(&mut self, users: &[(u64, UserLine)]) -> Result<owners::Settled, IndexError> {
-        if self.dry_run {
+        if self.brought.is_some() {
             return Ok(self.owners.settle(users));
         }
         let transaction = self.index.writer()?.begin_on_users().await?;
@@ -276,7 +278,7 @@ impl Import<'_> {
     }
 
     async fn link(&mut self, links: Vec<(u64, LinkLine)>) -> Result<(), IndexError> {
-        if !self.dry_run {
+        if self.brought.is_none() {
             step_over(self.index.writing()?, &[Numbered::Links]).await;
         }
         let wanted: Vec<Wanted> = links.into_iter().map(|(number, line)| self.locate(number, line)).collect();
@@ -321,14 +323,17 @@ impl Import<'_> {
 
     async fn link_once(&self, wanted: &[Wanted]) -> Result<Vec<Lot>, IndexError> {
         let longest = self.index.longest_path();
-        if self.dry_run {
+        if let Some(brought) = &self.brought {
             let options = Dialect::of(&self.index.reader).snapshot();
             let look = self.index.reader.begin_with_options(options).await.map_err(IndexError::Read)?;
-            return judge(&look, wanted, longest, "").await.map_err(IndexError::Read);
+            let taken = brought.tokens(wanted).await.map_err(IndexError::Read)?;
+            let lots = judge(&look, wanted, longest, "", taken).await.map_err(IndexError::Read)?;
+            brought.make_links(wanted, &lots).await.map_err(IndexError::Read)?;
+            return Ok(lots);
         }
         let transaction = self.index.writer()?.begin().await?;
         let keep = Dialect::of(&transaction).words().keep_records;
-        let lots = judge(&transaction, wanted, longest, keep).await.map_err(IndexError::Write)?;
+        let lots = judge(&transaction, wanted, longest, keep, HashMap::new()).await.map_err(IndexError::Write)?;
         let lots = insert(&transaction, wanted, lots).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(unconfirmed)?;
         Ok(lots)
@@ -371,16 +376,17 @@ impl Import<'_> {
 
     async fn key_once(&self, wanted: &[WantedKey]) -> Result<Vec<KeyLot>, IndexError> {
         let mut lots = Vec::with_capacity(wanted.len());
-        if self.dry_run {
+        if let Some(brought) = &self.brought {
             for key in wanted {
-                lots.push(keying::judge(&self.index.reader, key).await.map_err(IndexError::Read)?);
+                lots.push(brought.lot(&self.index.reader, key).await.map_err(IndexError::Read)?);
             }
             return Ok(lots);
         }
         // With nobody else to change whose they are.
         let transaction = self.index.writer()?.begin_on_users().await?;
         for key in wanted {
-            let lot = keying::judge(&transaction, key).await.map_err(IndexError::Write)?;
+            let there = keying::find(&transaction, key).await.map_err(IndexError::Write)?;
+            let lot = keying::judge(there.as_ref(), key);
             keying::write(&transaction, key, lot).await.map_err(IndexError::Write)?;
             lots.push(lot);
         }

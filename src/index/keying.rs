@@ -39,8 +39,17 @@ impl WantedKey {
     }
 }
 
-/// Decides what becomes of a key.
-pub(super) async fn judge(db: &impl ConnectionTrait, wanted: &WantedKey) -> Result<KeyLot, DbErr> {
+/// A key that is there.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) id: i64,
+    pub(super) owner: UserId,
+    pub(super) hash: Option<Vec<u8>>,
+    pub(super) is_revoked: bool,
+}
+
+/// Returns the key that has the prefix of `wanted`, if there is one.
+pub(super) async fn find(db: &impl ConnectionTrait, wanted: &WantedKey) -> Result<Option<Standing>, DbErr> {
     let dialect = Dialect::of(db);
     let query = format!(
         "SELECT id, user_id, {}, (revoked_at IS NOT NULL) FROM api_keys WHERE prefix = ?",
@@ -48,23 +57,27 @@ pub(super) async fn judge(db: &impl ConnectionTrait, wanted: &WantedKey) -> Resu
     );
     let row = db.query_one_raw(dialect.sql(&query, [wanted.line.prefix.as_str().into()])).await?;
     let read = |row: QueryResult| {
-        let hash: Option<Vec<u8>> = row.try_get_by_index(2)?;
-        Ok::<_, DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?, hash, row.try_get_by_index(3)?))
+        let (id, owner) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        Ok(Standing { id, owner, hash: row.try_get_by_index(2)?, is_revoked: row.try_get_by_index(3)? })
     };
-    let there: Option<(i64, UserId, Option<Vec<u8>>, bool)> = row.map(read).transpose()?;
-    Ok(match (there, wanted.owner) {
+    row.map(read).transpose()
+}
+
+/// Decides what becomes of a key where `there` is one of its prefix, or none.
+pub(super) fn judge(there: Option<&Standing>, wanted: &WantedKey) -> KeyLot {
+    match (there, wanted.owner) {
         (None, Some(owner)) => KeyLot::Import(owner),
         (None, None) => KeyLot::WithoutOwner,
-        (Some((id, user, hash, is_revoked)), owner) => {
-            let is_same =
-                hash.as_deref() == Some(wanted.line.hash.as_bytes()) && owner.is_none_or(|owner| owner == user);
+        (Some(there), owner) => {
+            let is_same = there.hash.as_deref() == Some(wanted.line.hash.as_bytes())
+                && owner.is_none_or(|owner| owner == there.owner);
             match is_same {
                 false => KeyLot::Conflict,
-                true if wanted.line.revoked_at.is_some() && !is_revoked => KeyLot::Revoke(id),
+                true if wanted.line.revoked_at.is_some() && !there.is_revoked => KeyLot::Revoke(there.id),
                 true => KeyLot::Present,
             }
         }
-    })
+    }
 }
 
 /// Makes or ends a key, as was decided.

@@ -112,6 +112,9 @@ impl Index {
     async fn take_lease_once(&self, under: &Under, request: &Json) -> Result<(), IndexError> {
         let transaction = self.writer()?.begin().await?;
         let words = Dialect::of(&transaction).words();
+        // The row is always there, unless somebody has removed it.
+        let make = "INSERT INTO lease (id) VALUES (1) ON CONFLICT (id) DO NOTHING";
+        transaction.execute_raw(sql(&transaction, make, [])).await.map_err(IndexError::Write)?;
         let row = read(&transaction, words.lock).await.map_err(IndexError::Write)?;
         if let Some(holder) = row.live() {
             return Err(IndexError::Held(holder));
@@ -269,9 +272,9 @@ async fn read(db: &impl ConnectionTrait, lock: &str) -> Result<Row, DbErr> {
         "SELECT task_id, holder, machine, process, {now} - taken_at, \
          coalesce(expires_at < {now} OR taken_at > {now} + {LATER}, true) FROM lease WHERE id = 1{lock}"
     );
-    let row = db.query_one_raw(sql(db, &query, [])).await?;
-    let row =
-        row.ok_or_else(|| DbErr::RecordNotFound("the row of the lease is gone; run `storm-index migrate up`".into()))?;
+    let Some(row) = db.query_one_raw(sql(db, &query, [])).await? else {
+        return Ok(Row { holder: None, machine: String::new(), process: String::new(), expired: true });
+    };
     let text = |at: usize| Ok::<_, DbErr>(row.try_get_by_index::<Option<String>>(at)?.unwrap_or_default());
     let holder = match row.try_get_by_index::<Option<String>>(0)? {
         Some(task_id) => Some(Holder { task_id, name: text(1)?, age: age(&row)? }),

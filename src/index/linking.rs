@@ -45,15 +45,18 @@ impl Wanted {
     }
 }
 
-/// Decides what becomes of each link; `keep` keeps the records that were found from going.
+/// Decides what becomes of each link where some tokens are `taken` besides those that are there; `keep` keeps the records
+/// that were found from going.
 pub(super) async fn judge(
     db: &DatabaseTransaction,
     wanted: &[Wanted],
     longest: usize,
     keep: &str,
+    taken: HashMap<String, RecordId>,
 ) -> Result<Vec<Lot>, DbErr> {
     let records = records(db, wanted, keep).await?;
     let mut tokens = tokens(db, wanted).await?;
+    tokens.extend(taken);
     let judged = wanted.iter().zip(&records).map(|(link, record)| {
         let Some(record) = record else { return Lot::WithoutRecord };
         if link.line.token.len() > longest {

@@ -1,18 +1,14 @@
 //! Share links: what people made, and therefore what a rebuild never loses.
 
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _,
-    QuerySelect as _, SqlErr,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _, SqlErr};
 use serde::Serialize;
 
 use super::connect::Index;
 use super::deletes::linked_ids;
 use super::dialect::sequence::{Numbered, step_over};
-use super::dialect::{Dialect, lossy, sql};
 use super::entity::{share_links, stored_files};
 use super::error::IndexError;
-use super::writes::{json, unix_seconds};
+use super::writes::json;
 use crate::clock;
 use crate::model::{RecordId, Timestamp, UserId};
 use std::collections::HashSet;
@@ -112,38 +108,6 @@ impl Index {
             .into_tuple()
             .one(self.writing()?)
             .await
-            .map_err(IndexError::Read)
-    }
-
-    /// Returns all links, in the order of users and paths.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn links(&self) -> Result<Vec<ShareLink>, IndexError> {
-        let dialect = Dialect::of(&self.reader);
-        let [token, path, ends, made] =
-            ["token", "path", "expires_at", "share_links.created_at"].map(|column| dialect.bytes(column));
-        let active = dialect.words().active;
-        let query = format!(
-            "SELECT share_links.id, {token}, user_id, {path}, stored_file_id, {active}, {ends}, {made} \
-             FROM share_links JOIN stored_files ON stored_files.id = stored_file_id ORDER BY user_id, path, share_links.id"
-        );
-        let values = [unix_seconds(clock::now()).into()];
-        let rows = self.reader.query_all_raw(sql(&self.reader, &query, values)).await.map_err(IndexError::Read)?;
-        rows.iter()
-            .map(|row| {
-                Ok(ShareLink {
-                    id: row.try_get_by_index(0)?,
-                    token: lossy(row, 1)?.unwrap_or_default(),
-                    user_id: row.try_get_by_index(2)?,
-                    path: lossy(row, 3)?.unwrap_or_default(),
-                    stored_file_id: row.try_get_by_index(4)?,
-                    is_active: row.try_get_by_index(5)?,
-                    expires_at: lossy(row, 6)?.map(told),
-                    created_at: lossy(row, 7)?.map(told).unwrap_or_default(),
-                })
-            })
-            .collect::<Result<_, DbErr>>()
             .map_err(IndexError::Read)
     }
 

@@ -1,6 +1,7 @@
 //! The rebuildable index: the only room that speaks SQL.
 
 mod binding;
+mod brought;
 mod connect;
 mod deletes;
 mod dialect;

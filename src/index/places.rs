@@ -61,7 +61,7 @@ impl Index {
         // The page is cut before anything is looked up for it.
         let query = format!(
             "{select} FROM (SELECT * FROM share_links WHERE id > ? ORDER BY id LIMIT ?) AS links \
-             JOIN stored_files ON stored_files.id = stored_file_id JOIN users ON users.id = user_id ORDER BY links.id"
+             JOIN stored_files ON stored_files.id = stored_file_id LEFT JOIN users ON users.id = user_id ORDER BY links.id"
         );
         let values = [unix_seconds(clock::now()).into(), after.unwrap_or(i64::MIN).into(), PAGE.into()];
         let rows = self.reader.query_all_raw(dialect.sql(&query, values)).await.map_err(IndexError::Read)?;

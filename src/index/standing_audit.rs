@@ -49,6 +49,9 @@ impl Index {
         let transaction = self.writer()?.begin().await?;
         let words = Dialect::of(&transaction).words();
         let (now, lock) = (words.seconds, words.lock);
+        // The row is always there, unless somebody has removed it.
+        let make = "INSERT INTO audits (id) VALUES (1) ON CONFLICT (id) DO NOTHING";
+        transaction.execute_raw(sql(&transaction, make, [])).await.map_err(IndexError::Write)?;
         let query = format!(
             "SELECT coalesce(holder, ''), coalesce(machine, ''), coalesce(process, ''), \
              coalesce(expires_at < {now}, true), coalesce(finished_at > ?, false) FROM audits WHERE id = 1{lock}"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use serde_json::Value as Json;
 
 use super::connect::Index;
@@ -129,14 +129,16 @@ impl Index {
         tasks::is_asked_to_end(db, id).await.map_err(IndexError::Read)
     }
 
-    /// Asks the task `id` to end, whoever carries it out. Returns it as it stands; one that has ended stays as it is.
+    /// Asks the task `id` to end, whoever carries it out; where nobody does any more, and it is none that `is_here` knows to
+    /// live, ends it. Returns it as it stands; one that has ended stays as it is.
     ///
     /// # Errors
     /// When there is none, or the index cannot be written.
-    pub async fn cancel_task(&self, id: &str) -> Result<Task, IndexError> {
+    pub async fn cancel_task(&self, id: &str, is_here: impl Fn(&str) -> bool + Send) -> Result<Task, IndexError> {
         let db = self.writing()?;
         let update = "UPDATE tasks SET cancel_requested = true WHERE id = ? AND status IN ('READY', 'RUNNING')";
         db.execute_raw(sql(db, update, [id.into()])).await.map_err(IndexError::Write)?;
+        self.bury_those("AND id = ?", [id.into()], is_here).await?;
         self.task(id).await
     }
 
@@ -145,14 +147,24 @@ impl Index {
     ///
     /// # Errors
     /// When the index cannot be written.
-    pub async fn bury_vanished(&self, is_here: impl Fn(&str) -> bool) -> Result<u64, IndexError> {
+    pub async fn bury_vanished(&self, is_here: impl Fn(&str) -> bool + Send) -> Result<u64, IndexError> {
+        self.bury_those("", [], is_here).await
+    }
+
+    /// Ends those of the tasks that a condition finds whose holder is gone.
+    async fn bury_those(
+        &self,
+        which: &str,
+        values: impl IntoIterator<Item = Value> + Send,
+        is_here: impl Fn(&str) -> bool + Send,
+    ) -> Result<u64, IndexError> {
         let db = self.writing()?;
         let now = Dialect::of(db).words().seconds;
         let query = format!(
             "SELECT id, coalesce(machine, ''), coalesce(process, ''), coalesce(alive_until < {now}, true) FROM tasks \
-             WHERE status IN ('READY', 'RUNNING')"
+             WHERE status IN ('READY', 'RUNNING') {which}"
         );
-        let rows = db.query_all_raw(sql(db, &query, [])).await.map_err(IndexError::Read)?;
+        let rows = db.query_all_raw(sql(db, &query, values)).await.map_err(IndexError::Read)?;
         if rows.is_empty() {
             return Ok(0);
         }

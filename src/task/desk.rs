@@ -250,7 +250,7 @@ impl Desk {
     /// When there is none, it has ended otherwise, or the index cannot be written.
     pub async fn cancel(&self, id: &str) -> Result<Task, TaskError> {
         let index = self.index().await?;
-        let task = within(self.patience(), index.cancel_task(id)).await?;
+        let task = within(self.patience(), index.cancel_task(id, |id| self.is_here(id))).await?;
         if let Some(live) = Uuid::try_parse(id).ok().and_then(|id| self.live(id)) {
             live.cancel.cancel(CancelReason::Asked);
         }

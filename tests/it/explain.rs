@@ -1,5 +1,9 @@
 //! `explain`: what is known of a path, and which rule decides about it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::database;
@@ -41,8 +45,7 @@ fn each_kind_of_path_is_explained() {
         ("copy2", "absent", "deferred", "skip", "cannot be decided"),
         ("link", "unknown", "unindexable", "none", "cannot be a record"),
     ] {
-        let code = if storage == "unknown" { 4 } else { 0 };
-        let said = playground.run(&["explain", "--user-id", "1", path, "--format", "json"]).ends(code).json();
+        let said = explain(&playground, path);
         assert_eq!((&said["storage"], &said["finding"]["kind"]), (&json!(storage), &json!(kind)), "{said}");
         assert_eq!(said["finding"]["action"], action, "{said}");
         assert!(said["rule"].as_str().unwrap().contains(words), "{said}");
@@ -73,4 +76,192 @@ fn each_kind_of_path_is_explained() {
         playground.sql("UPDATE stored_files SET size = 'much' WHERE path = 'changed'");
         assert_eq!(explain(&playground, "changed")["record"]["size"], "much");
     }
+}
+
+/// All that the next full run says of each path, by user.
+fn next_full_run(playground: &Playground, code: i32) -> BTreeMap<(i64, String), Vec<Value>> {
+    playground.rebuild(&["--mode", "full", "--dry-run", "-vv", "--report", "report.ndjson"]).ends(code);
+    let mut said = BTreeMap::<_, Vec<Value>>::new();
+    for line in std::fs::read_to_string(playground.path("report.ndjson")).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let Some(user) = line["user_id"].as_i64() else { continue };
+        let mut paths = BTreeSet::from([line["path"].as_str().unwrap().to_owned()]);
+        if line["kind"] == "moved" {
+            paths.insert(line["index"]["path"].as_str().unwrap().to_owned());
+        }
+        paths.into_iter().for_each(|path| said.entry((user, path)).or_default().push(line.clone()));
+    }
+    said
+}
+
+/// Checks that `explain` says of a path what the run does.
+fn explains(playground: &Playground, (user, path): &(i64, String), lines: &[Value], code: i32) -> Value {
+    let said = playground.run(&["explain", "--user-id", &user.to_string(), "--format", "json", "--", path]);
+    let said = said.ends(code).json();
+    assert_eq!(said["findings"], json!(lines), "{user} {path:?}: {said}");
+    assert_eq!(said["finding"], lines.first().cloned().unwrap_or_default(), "{said}");
+    said
+}
+
+#[test]
+fn what_is_explained_is_what_the_next_full_run_does() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.run(&["user", "add", "eve", "--id", "3"]).ends(0);
+    for key in ["same", "stale", "orphan", "shared", "dead", "from", "left", "right", "c1", "c2", "copy", "strayed"] {
+        playground.write(&format!("1/{key}"), &format!("{key}{key}"));
+    }
+    playground.write("2/same", "of bob");
+    let at = |path: &str| playground.path("files/1").join(path);
+    std::fs::hard_link(at("copy"), at("copy2")).unwrap();
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.run(&["share", "create", "--user-id", "1", "shared"]).ends(0);
+    let dead = playground.run(&["share", "create", "--user-id", "1", "dead"]).ends(0).out;
+    playground.run(&["share", "revoke", dead.trim()]).ends(0);
+    ["1/orphan", "1/shared", "1/dead"].into_iter().for_each(|key| playground.remove(key));
+    playground.write("1/stale", "and longer");
+    playground.write("1/new", "n");
+    for (from, to) in [
+        ("from", "to"),
+        ("left", "between"),
+        ("right", "left"),
+        ("between", "right"),
+        ("c2", "c3"),
+        ("c1", "c2"),
+        ("copy2", "copy3"),
+        ("strayed", "../2/came"),
+    ] {
+        std::fs::rename(at(from), at(to)).unwrap();
+    }
+    // What is no object.
+    symlink("/no/such/place", at("link")).unwrap();
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    playground.write("1/up#12", "being written");
+    playground.sql("INSERT INTO stored_files (user_id, path) VALUES (1, 'young')");
+
+    let mut world = next_full_run(&playground, 1);
+    for (user, path) in [(1, "nothing"), (2, "orphan"), (3, "same")] {
+        world.entry((user, path.to_owned())).or_default();
+    }
+    let mut kinds = BTreeSet::new();
+    for (place, lines) in &world {
+        let said = explains(&playground, place, lines, 0);
+        let rule = said["rule"].as_str().unwrap();
+        for line in lines {
+            let word = |field: &str| line[field].as_str().unwrap().to_owned();
+            kinds.insert(format!("{} {}", word("kind"), word("action")));
+            let strayed = line["reasons"].as_array().unwrap().contains(&json!("moved_to_user"));
+            assert_eq!(rule.contains("another user's"), strayed, "{said}");
+        }
+        if ["left", "right", "c2"].contains(&place.1.as_str()) {
+            // Both what comes here and what goes from here.
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            assert!(rule.contains("comes here") && rule.contains("where the file is now"), "{said}");
+        }
+    }
+    let all = [
+        "deferred skip",
+        "matched none",
+        "missing create",
+        "moved move",
+        "orphaned delete",
+        "orphaned skip",
+        "stale update",
+        "unindexable none",
+    ];
+    assert_eq!(kinds, all.map(str::to_owned).into());
+    assert!(world[&(1, "strayed".to_owned())][0]["reasons"].as_array().unwrap().contains(&json!("moved_to_user")));
+    let text = playground.run(&["explain", "--user-id", "1", "left"]).ends(0).out;
+    assert_eq!(text.matches("moved (same_file), action move").count(), 2, "{text}");
+
+    // One user's refusal is everybody's.
+    let rows: Vec<String> = (0..12).map(|n| format!("(3, 'gone {n}')")).collect();
+    playground.sql(&format!("INSERT INTO stored_files (user_id, path) VALUES {}", rows.join(", ")));
+    let refused = next_full_run(&playground, 3);
+    for place in [(1, "orphan"), (1, "dead"), (1, "shared"), (3, "gone 0")].map(|(user, path)| (user, path.to_owned()))
+    {
+        let said = explains(&playground, &place, &refused[&place], 0);
+        assert_eq!(said["refusal"]["code"], "too_many_deletions", "{said}");
+        let rule = said["rule"].as_str().unwrap();
+        assert_eq!(rule.contains("refused as a whole"), place.1 != "shared", "{said}");
+    }
+
+    // What lies behind something that is not entered is not found at all, and keeps the user's files from moving.
+    playground.sql("INSERT INTO stored_files (user_id, path) VALUES (1, 'link/below')");
+    let mut doubtful = next_full_run(&playground, 4);
+    doubtful.entry((1, "link/below".to_owned())).or_default();
+    for place in [(1, "link/below"), (1, "left"), (1, "to")].map(|(user, path)| (user, path.to_owned())) {
+        let said = explains(&playground, &place, &doubtful[&place], 4);
+        let rule = said["rule"].as_str().unwrap();
+        assert_eq!(rule.contains("nobody can say"), place.1 == "link/below", "{said}");
+    }
+}
+
+/// None of two users loses too much, and both of them do.
+#[test]
+fn deletions_that_are_too_many_for_all_users_together_are_explained_as_refused() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    let mut rows = Vec::new();
+    for (user, files, gone) in [(1, 100, 55), (2, 60, 50)] {
+        (gone..files).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
+        rows.extend((0..gone).map(|n| format!("({user}, 'f{n}')")));
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sql(&format!("INSERT INTO stored_files (user_id, path) VALUES {}", rows.join(", ")));
+    let refused = next_full_run(&playground, 3);
+    for place in [(1, "f0".to_owned()), (2, "f0".to_owned())] {
+        let said = explains(&playground, &place, &refused[&place], 0);
+        assert_eq!(said["finding"]["action"], "none", "{said}");
+        assert!(said["refusal"]["message"].as_str().unwrap().contains("105 of the 160"), "{said}");
+    }
+}
+
+#[test]
+fn what_nobody_can_say_is_explained_as_that() {
+    let playground = Playground::with_user();
+    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    for key in ["1/closed/old", "1/open", "2/open", "2/closed/old"] {
+        playground.write(key, key);
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.write("1/closed/new", "n");
+    let mode = |folder: &str, mode| {
+        let path = playground.path("files").join(folder);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("1/closed", 0o700);
+    let explain = |path: &str, code| {
+        playground.run_as_nobody(&["explain", "--user-id", "1", "--format", "json", path]).ends(code).json()
+    };
+    let said = explain("closed/new", 4);
+    assert_eq!((&said["storage"], &said["record"], &said["finding"]), (&json!("unknown"), &Value::Null, &Value::Null));
+    assert!(said["rule"].as_str().unwrap().contains("does not say whether there is an object"), "{said}");
+    let said = explain("closed/old", 4);
+    assert!(said["rule"].as_str().unwrap().contains("nobody can say"), "{said}");
+    mode("1/closed", 0o755);
+    // What is wrong with another user's files says nothing of these.
+    mode("2/closed", 0o700);
+    assert_eq!(explain("open", 0)["finding"]["kind"], "matched");
+    mode("2/closed", 0o755);
+
+    // Another storage says nothing at all.
+    let marker = playground.path("files/.storm-index/identity.json");
+    std::fs::rename(&marker, playground.path("marker")).unwrap();
+    for path in ["open", "nothing"] {
+        let said = playground.run(&["explain", "--user-id", "1", "--format", "json", path]).ends(3).json();
+        assert_eq!(said["refusal"]["code"], "wrong_storage", "{said}");
+        assert!(said["rule"].as_str().unwrap().contains("nothing would be done"), "{said}");
+        assert!(!said["rule"].as_str().unwrap().contains("see the errors"), "{said}");
+    }
+}
+
+#[test]
+fn the_reserved_place_is_explained_by_its_name() {
+    let playground = Playground::new();
+    playground.run(&["user", "add", "ann", "--id", "1", "--prefix", ""]).ends(0);
+    playground.write("a", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let said = explain(&playground, ".storm-index/identity.json");
+    assert!(said["rule"].as_str().unwrap().contains("belongs to storm-index itself"), "{said}");
 }

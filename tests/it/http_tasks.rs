@@ -452,7 +452,7 @@ fn a_run_that_is_cancelled_leaves_whole_batches_and_the_next_one_ends_the_work()
         let task = Uuid::now_v7();
         let terms = LeaseTerms { heartbeat: std::time::Duration::from_millis(10), ..LeaseTerms::default() };
         let lease = index.take_lease(task, &json!({}), terms).await.unwrap();
-        index.cancel_task(&task.to_string()).await.unwrap();
+        index.cancel_task(&task.to_string(), |_| false).await.unwrap();
         lease.asked_to_end().await;
         lease.release().await;
         index.close().await;

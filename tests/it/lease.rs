@@ -5,13 +5,71 @@ use std::time::Duration;
 use sea_orm::DatabaseConnection;
 use serde_json::json;
 use storm_index::index::{
-    Access, Candidate, Carry, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome, Refresh, User,
+    Access, AuditTurn, Candidate, Carry, Index, IndexError, LeaseTerms, NewRecord, NewUser, Outcome, Refresh, User,
 };
 use storm_index::model::{ObjectFacts, Prefix, Timestamp};
 use uuid::Uuid;
 
 use crate::support::database::{TestDatabase, column, execute, on_postgres};
 use crate::support::playground::{Playground, Ran, block_on};
+
+/// Whoever is asked to end and is alive hears of it; who is not is known to have ended.
+#[test]
+fn a_task_without_a_living_holder_is_not_asked_to_end() {
+    let playground = Playground::with_user();
+    let time = if crate::support::database::on_postgres() { "now()" } else { "'2026-01-01T00:00:00+00:00'" };
+    let cancel = |id: &str| playground.run(&["task", "cancel", id]);
+    for (id, status, alive, leased, lives) in [
+        ("leased", "RUNNING", "NULL", "9e9", true),
+        ("expired", "RUNNING", "NULL", "1", false),
+        ("unheard", "RUNNING", "NULL", "NULL", false),
+        ("served", "READY", "9e9", "NULL", true),
+        ("silent", "READY", "1", "NULL", false),
+        ("both", "RUNNING", "1", "9e9", true),
+    ] {
+        playground.sql(&format!(
+            "INSERT INTO tasks (id, request, status, created_at, machine, process, alive_until) \
+             VALUES ('{id}', '{{}}', '{status}', {time}, 'far', '1 1', {alive}); \
+             UPDATE lease SET task_id = '{id}', holder = 'process 1 on far', machine = 'far', process = '1 1', \
+             taken_at = 0, expires_at = {leased}"
+        ));
+        if lives {
+            let ran = cancel(id).ends(0);
+            assert!(ran.err.contains("asked to end"), "{id} {ran:?}");
+        } else {
+            cancel(id).ends(2).complains(&[id, "has ended already: FAILED", "the process that ran the task is gone"]);
+        }
+        let task = playground.run(&["task", "show", id, "--format", "json"]).ends(0).json();
+        assert_eq!((task["status"] == status, task["finished_at"].is_null()), (lives, lives), "{task}");
+    }
+    // The others are left to themselves.
+    let status = "SELECT id || ' ' || status FROM tasks WHERE finished_at IS NULL ORDER BY 1";
+    let living = block_on(async { column(&playground.database().await, status).await });
+    assert_eq!(living, ["both RUNNING", "leased RUNNING", "served READY"]);
+}
+
+/// The rows that are always there come back by themselves.
+#[test]
+fn law_12_a_lost_row_of_the_lease_or_of_the_audits_is_made_again() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    playground.sql("DELETE FROM lease; DELETE FROM audits");
+    block_on(async {
+        let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
+        assert_eq!(index.lease_holder().await.unwrap(), None);
+        let alive = Duration::from_secs(60);
+        assert_eq!(index.take_audit("one", 0.0, alive).await.unwrap(), AuditTurn::Ours);
+        assert_eq!(index.take_audit("two", 0.0, alive).await.unwrap(), AuditTurn::Theirs);
+        index.end_audit("one").await.unwrap();
+        assert_eq!(index.last_audit().await.unwrap().map(|audit| audit.result), Some("{}".to_owned()));
+        index.close().await;
+    });
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sql("DELETE FROM lease");
+    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+    let rows = block_on(async { column(&playground.database().await, "SELECT CAST(id AS TEXT) FROM lease").await });
+    assert_eq!(rows, ["1"]);
+}
 
 /// Whoever sees that a run has ended may begin the next one.
 #[test]
@@ -111,6 +169,9 @@ fn law_12_a_lease_without_a_living_holder_is_taken_over() {
         }
         killed += u32::from(holds());
     }
+    // Nobody is left who could heed it.
+    let dead = block_on(async { column(&playground.database().await, held).await });
+    playground.run(&["task", "cancel", &dead[0]]).ends(2).complains(&["has ended already: FAILED", "is gone"]);
     let last = playground.rebuild(&["--mode", "sync"]).ends(0).json();
     assert_eq!(playground.rebuild(&[]).ends(0).result()["files_in_db"], json!(3_001));
 

@@ -1,5 +1,6 @@
 //! What people made, users and share links, survives the loss of the index.
 
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 
@@ -415,6 +416,92 @@ fn law_14_twenty_thousand_links_go_out_and_in_by_pages() {
     shell.env_clear().envs(env).env("PATH", "/usr/bin:/bin").current_dir(playground.dir.path());
     let ran = Ran::from(shell.args(["-c", &script]).output().unwrap()).ends(0);
     assert_eq!(ran.json()["users"]["present"], 1, "{ran:?}");
+}
+
+/// A dry run judges each line as if the lines before it had been taken over.
+#[test]
+fn law_05_a_dry_import_of_a_file_that_repeats_itself_says_what_the_import_does() {
+    let mut playground = with_links();
+    playground.key(&["--admin"]);
+    let lines = export(&playground);
+    let token = |at: usize| lines.iter().filter(|line| line["kind"] == "share_link").nth(at).unwrap()["token"].clone();
+    let once = std::fs::read_to_string(playground.path("made.ndjson")).unwrap();
+    // A second time with another name, a token that opens another file by now, and a key that has been ended.
+    let mut other: Vec<Value> = lines.clone();
+    for line in &mut other {
+        if line["kind"] == "share_link" && line["token"] == token(0) {
+            line["path"] = json!("deep/b.txt");
+        }
+        if line["kind"] == "api_key" {
+            line["revoked_at"] = json!(PAST);
+        }
+    }
+    let other: String = other.iter().map(|line| format!("{line}\n")).collect();
+    let many: String = (0..2_500).map(|n| link(1, "ann", "a.txt", &format!("many {}", n % 1_300))).collect();
+    let file = format!("{once}{other}{many}{once}");
+    playground.index = TestDatabase::blank();
+    playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    std::fs::write(playground.path("made.ndjson"), &file).unwrap();
+    let before = playground.dump();
+    let mut dry = import(&playground, &["--dry-run"]).ends(4).json();
+    assert_eq!(playground.dump(), before);
+    let done = import(&playground, &[]).ends(4).json();
+    dry["dry_run"] = json!(false);
+    assert_eq!(dry, done);
+    assert_eq!(
+        done["links"],
+        json!({"in_file": 2_515, "imported": 1_305, "present": 1_209, "without_record": 0, "conflicts": 1})
+    );
+    assert_eq!(
+        done["keys"],
+        json!({"in_file": 3, "imported": 1, "present": 1, "revoked": 1, "without_owner": 0, "conflicts": 0})
+    );
+    // And once more, when all of it is there.
+    let mut dry = import(&playground, &["--dry-run"]).ends(4).json();
+    dry["dry_run"] = json!(false);
+    assert_eq!(dry, import(&playground, &[]).ends(4).json());
+}
+
+/// A list is read while it is printed: what goes meanwhile, far behind, is not on it.
+#[test]
+fn law_14_links_are_listed_page_by_page() {
+    let playground = Playground::with_user();
+    let count = 20_000;
+    let series = if database::on_postgres() {
+        format!("SELECT n FROM generate_series(1, {count}) AS n")
+    } else {
+        format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n FROM s")
+    };
+    playground.sql("INSERT INTO stored_files (user_id, path) VALUES (1, 'a')");
+    playground.sql(&format!(
+        "INSERT INTO share_links (stored_file_id, token, created_at) \
+         SELECT (SELECT min(id) FROM stored_files), 'token ' || CAST(n AS TEXT), '{PAST}' FROM ({series}) AS s"
+    ));
+    let whole = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    assert_eq!(whole.as_array().unwrap().len(), count);
+    assert_eq!(playground.run(&["share", "list"]).ends(0).out.lines().count(), count + 1);
+    for format in ["json", "text"] {
+        let mut child = playground.command();
+        let mut child = child.args(["share", "list", "--format", format]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut text = vec![0];
+        out.read_exact(&mut text).unwrap();
+        // It has begun, and cannot be far: nobody has read more than a byte of it.
+        playground.sql("DELETE FROM share_links WHERE id = (SELECT max(id) FROM share_links)");
+        out.read_to_end(&mut text).unwrap();
+        assert!(child.wait().unwrap().success());
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("token 1 ") || text.contains("\"token 1\""), "{format}");
+        let last = if format == "json" { count } else { count - 1 };
+        assert!(!text.contains(&format!("token {last}")), "{format}");
+        if format == "json" {
+            let list: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(list.as_array().unwrap().len(), count - 1);
+        }
+    }
+    playground.sql("DELETE FROM share_links");
+    assert_eq!(playground.run(&["share", "list", "--format", "json"]).ends(0).json(), json!([]));
+    assert_eq!(playground.run(&["share", "list"]).ends(0).out.lines().count(), 1);
 }
 
 #[test]

@@ -151,6 +151,19 @@ pub(crate) async fn empty(url: &str) -> Result<DatabaseConnection, IndexError> {
     Ok(only)
 }
 
+/// Makes a database that nobody else sees, in a file without a name: it takes no more memory than a cache of pages, and
+/// goes with its only connection.
+pub(crate) async fn scratch() -> Result<DatabaseConnection, DbErr> {
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.max_connections(1).min_connections(1).sqlx_logging(false);
+    options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
+    options.map_sqlx_sqlite_opts(|sqlite| {
+        let sqlite = sqlite.filename("").in_memory(false).shared_cache(false);
+        sqlite.pragma("journal_mode", "OFF").pragma("synchronous", "OFF")
+    });
+    Database::connect(options).await
+}
+
 fn make_directory(url: &str, path: &str) -> Result<(), IndexError> {
     match Path::new(path).parent().filter(|p| !p.as_os_str().is_empty()) {
         Some(parent) => {

@@ -1,0 +1,53 @@
+//! A list of share links that is printed while it is made, however long it is.
+
+use super::args::Format;
+use super::output;
+use crate::index::ShareLink;
+
+/// The list, so far.
+#[derive(Debug)]
+pub(super) struct LinkList {
+    format: Format,
+    printed: u64,
+}
+
+impl LinkList {
+    /// Prints what stands before the first link.
+    pub(super) fn begin(format: Format) -> Self {
+        match format {
+            Format::Json => output::raw(b"["),
+            Format::Text => output::line(&columns(["TOKEN", "USER", "STATE", "ENDS", "PATH"])),
+        }
+        Self { format, printed: 0 }
+    }
+
+    pub(super) fn print(&mut self, link: &ShareLink) {
+        match self.format {
+            // Texts and numbers always serialise.
+            Format::Json => {
+                let text = serde_json::to_string(link).unwrap_or_default();
+                output::raw(format!("{}{text}", if self.printed == 0 { "" } else { "," }).as_bytes());
+            }
+            Format::Text => {
+                let state = if link.is_active { "active" } else { "ended" };
+                let ends = link.expires_at.as_deref().unwrap_or("never");
+                let user = link.user_id.to_string();
+                output::line(&columns([&link.token, &user, state, ends, &link.path]));
+            }
+        }
+        self.printed += 1;
+    }
+
+    /// Prints what stands behind the last link.
+    pub(super) fn end(self) {
+        if self.format == Format::Json {
+            output::line("]");
+        }
+    }
+}
+
+/// Puts a row into columns that are as wide as is usual: how wide they would have to be is known only at the end.
+fn columns([token, user, state, ends, path]: [&str; 5]) -> String {
+    let row = format!("{:<64}  {user:<4}  {state:<6}  {ends:<32}  {}", output::visible(token), output::visible(path));
+    row.trim_end().to_owned()
+}
