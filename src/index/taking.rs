@@ -130,16 +130,23 @@ impl Index {
     }
 
     /// Asks the task `id` to end, whoever carries it out; where nobody does any more, and it is none that `is_here` knows to
-    /// live, ends it. Returns it as it stands; one that has ended stays as it is.
+    /// live, ends it. Returns it as it stood when it was asked; one that had ended before stays as it is.
     ///
     /// # Errors
     /// When there is none, or the index cannot be written.
     pub async fn cancel_task(&self, id: &str, is_here: impl Fn(&str) -> bool + Send) -> Result<Task, IndexError> {
         let db = self.writing()?;
-        let update = "UPDATE tasks SET cancel_requested = true WHERE id = ? AND status IN ('READY', 'RUNNING')";
-        db.execute_raw(sql(db, update, [id.into()])).await.map_err(IndexError::Write)?;
-        self.bury_those("AND id = ?", [id.into()], is_here).await?;
-        self.task(id).await
+        let ask = format!(
+            "UPDATE tasks SET cancel_requested = true WHERE id = ? AND status IN ('READY', 'RUNNING') RETURNING {}",
+            tasks::columns_alone(Dialect::of(db))
+        );
+        let asked = db.query_all_raw(sql(db, &ask, [id.into()])).await.map_err(IndexError::Write)?;
+        let buried = self.bury_those("AND id = ?", [id.into()], is_here).await?;
+        match asked.first() {
+            // It may have heeded already: that is what was asked for.
+            Some(row) if buried == 0 => tasks::task(row).map_err(IndexError::Read),
+            _ => self.task(id).await,
+        }
     }
 
     /// Ends the tasks whose holder is gone: neither has it the lease, nor has it given a sign of life in time, nor is it one

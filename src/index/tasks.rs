@@ -174,9 +174,14 @@ pub(super) async fn bury(db: &impl ConnectionTrait, id: &str) -> Result<bool, Db
 }
 
 pub(super) fn columns(dialect: Dialect) -> String {
+    format!("SELECT {} FROM tasks", columns_alone(dialect))
+}
+
+/// Lists what [`task`] reads.
+pub(super) fn columns_alone(dialect: Dialect) -> String {
     let columns =
         ["id", "status", "request", "result", "errors", "created_at", "started_at", "finished_at", "progress"];
-    format!("SELECT {} FROM tasks", columns.map(|column| dialect.bytes(column)).join(", "))
+    columns.map(|column| dialect.bytes(column)).join(", ")
 }
 
 pub(super) fn task(row: &QueryResult) -> Result<Task, DbErr> {

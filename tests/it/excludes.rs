@@ -90,7 +90,7 @@ fn law_06_a_pattern_hides_no_trouble_with_all_of_a_users_files() {
     (0..8).for_each(|n| playground.write(&format!("photos/f{n}"), "x"));
     playground.rebuild(&["--mode", "sync"]).ends(0);
     let folder = playground.path("files/photos");
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).unwrap();
     let ran = playground.run_as_nobody(&["rebuild", "--format", "json", "--exclude", "photos/"]);
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
     let result = ran.ends(4).result();

@@ -60,6 +60,7 @@ fn law_12_a_lost_row_of_the_lease_or_of_the_audits_is_made_again() {
         let alive = Duration::from_secs(60);
         assert_eq!(index.take_audit("one", 0.0, alive).await.unwrap(), AuditTurn::Ours);
         assert_eq!(index.take_audit("two", 0.0, alive).await.unwrap(), AuditTurn::Theirs);
+        index.note_audit("{}").await.unwrap();
         index.end_audit("one").await.unwrap();
         assert_eq!(index.last_audit().await.unwrap().map(|audit| audit.result), Some("{}".to_owned()));
         index.close().await;
