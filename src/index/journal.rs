@@ -15,7 +15,7 @@ use crate::clock;
 use crate::model::Timestamp;
 
 /// How many lines are forgotten at a time.
-const TRIMMED: u32 = 10_000;
+pub(super) const TRIMMED: u32 = 10_000;
 
 /// The columns of a record that an image has; name and parent follow from the path.
 const IMAGE: [&str; 9] =
@@ -114,6 +114,7 @@ impl Writer {
     pub async fn trim_journal(&self, keep: Duration) -> Result<u64, IndexError> {
         let micros = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         let until = Timestamp::from_micros(clock::now().micros().saturating_sub(micros));
+        self.note_horizon(until).await?;
         let mut forgotten = 0;
         loop {
             let transaction = self.begin().await?;

@@ -32,4 +32,5 @@ mod races;
 mod readme;
 mod restore;
 mod revived;
+mod undo;
 mod worlds;
