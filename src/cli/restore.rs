@@ -18,6 +18,9 @@ pub(super) async fn run(args: RestoreArgs, config: &Config) -> Result<Exit, Fail
         }
         Format::Text => output::line(&summary(&report)),
     }
+    if report.dry_run && report.of_runs {
+        output::advise(&format!("task {} still runs: these are the numbers of this moment", report.of));
+    }
     let problems = report.told();
     for problem in &problems {
         output::complain(&problem.message);

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::model::Timestamp;
 
 /// How many lines are forgotten at a time.
-const TRIMMED: u32 = 10_000;
+pub(super) const TRIMMED: u32 = 10_000;
 
 /// The columns of a record that an image has: all of them.
 const IMAGE: [&str; 11] = [
@@ -125,6 +125,7 @@ impl Writer {
     pub async fn trim_journal(&self, keep: Duration) -> Result<u64, IndexError> {
         let micros = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         let until = Timestamp::from_micros(clock::now().micros().saturating_sub(micros));
+        self.note_horizon(until).await?;
         let mut forgotten = 0;
         loop {
             let deleted = patiently(|| self.trim_once(until)).await?;

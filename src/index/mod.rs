@@ -8,6 +8,7 @@ mod dialect;
 mod entity;
 mod error;
 mod export;
+mod horizon;
 mod import;
 mod inspect;
 mod journal;

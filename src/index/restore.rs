@@ -14,6 +14,7 @@ use super::connect::Index;
 use super::dialect::sequence::{Numbered, step_over};
 use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
+use super::horizon::horizon;
 use super::lease::LeaseTerms;
 use super::retry::{Patience, unconfirmed};
 use super::tasks::{self, Outcome, Task};
@@ -22,7 +23,7 @@ use super::undo::gather::Gather;
 use super::undo::{Case, Conflict, Verdict, links, settle};
 use super::writes::Writer;
 use crate::clock;
-use crate::model::{RecordId, UserId};
+use crate::model::{RecordId, Timestamp, UserId};
 
 /// What a restore came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -77,6 +78,8 @@ pub struct RestoreReport {
     pub problems: Vec<RestoreProblem>,
     more_problems: u64,
     is_cancelled: bool,
+    /// Whether the task still ran when it was looked at.
+    pub of_runs: bool,
 }
 
 impl RestoreReport {
@@ -91,6 +94,7 @@ impl RestoreReport {
             problems: Vec::new(),
             more_problems: 0,
             is_cancelled: false,
+            of_runs: false,
         }
     }
 
@@ -202,6 +206,7 @@ impl Index {
     pub async fn restore(&self, of: &str, dry_run: bool, terms: LeaseTerms) -> Result<RestoreReport, IndexError> {
         let (task, started) = (self.task(of).await?, clock::now());
         let mut report = RestoreReport::new(of, dry_run);
+        report.of_runs = task.status == "RUNNING";
         if let Some(forgotten) = self.forgotten(&task).await? {
             report.add(forgotten);
         }
@@ -234,24 +239,36 @@ impl Index {
     async fn forgotten(&self, task: &Task) -> Result<Option<Batch>, IndexError> {
         let result: Json =
             task.result.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        let counts =
-            ["records_updated", "records_moved", "records_deleted"].map(|key| result[key].as_u64().unwrap_or(0));
+        let counts = ["records_updated", "records_moved", "records_deleted", "records_restored", "records_replaced"];
+        let counts = counts.map(|key| result[key].as_u64().unwrap_or(0));
         let did: u64 = if result["dry_run"] == true { 0 } else { counts.iter().sum() };
         let query = sql(&self.reader, "SELECT count(*) FROM journal WHERE task_id = ?", [task.id.as_str().into()]);
         let row = self.reader.query_one_raw(query).await.map_err(IndexError::Read)?;
         let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(IndexError::Read)?;
         let lost = did.saturating_sub(u64::try_from(count).unwrap_or(0));
-        let problem = RestoreProblem {
-            code: "journal_trimmed".to_owned(),
-            message: format!(
-                "the journal has forgotten {lost} of the {did} changes of task {}; the rest is restored",
-                task.id
-            ),
-            record_id: None,
-            user_id: None,
-            path: None,
+        let message = if task.result.is_none() {
+            let began = Timestamp::from_text(task.started_at.as_ref().unwrap_or(&task.created_at));
+            let horizon = horizon(&self.reader).await?;
+            let until =
+                horizon.zip(began).filter(|(horizon, began)| horizon > began).map(|(horizon, _)| horizon.to_text());
+            until.map(|until| {
+                format!(
+                    "task {} has left no numbers, and the journal has forgotten what is older than {until}, perhaps some of \
+                     its changes too; the rest is restored",
+                    task.id
+                )
+            })
+        } else {
+            (lost > 0).then(|| {
+                format!(
+                    "the journal has forgotten {lost} of the {did} changes of task {}; the rest is restored",
+                    task.id
+                )
+            })
         };
-        Ok((lost > 0).then(|| Batch { problems: vec![problem], ..Batch::default() }))
+        let code = "journal_trimmed".to_owned();
+        let problem = |message| RestoreProblem { code, message, record_id: None, user_id: None, path: None };
+        Ok(message.map(|message| Batch { problems: vec![problem(message)], ..Batch::default() }))
     }
 
     /// Returns the restores of the task `of` so far.

@@ -21,6 +21,7 @@ mod plan;
 mod rename;
 mod spool;
 mod strays;
+mod tangle;
 mod waiting;
 
 mod apply;

@@ -33,12 +33,15 @@ impl Run<'_> {
                 Item::Missing(_) => None,
             })
         };
-        // Where paths change hands, all of it is one transaction: half of it would leave two records at one path.
-        let mut batch = Vec::new();
-        for (from, to) in &decided.tangle {
-            batch.extend(source(*from)?.zip(target(*to)?).map(|((record, gone), object)| (record, gone, object)));
+        // Where paths change hands, what hangs together is one transaction: half of it would leave two records at one path.
+        let (mut batch, mut tangles) = (Vec::new(), decided.tangles.iter()?);
+        while let Some((_, moves)) = tangles.next()? {
+            self.cancel.reason().map_or(Ok(()), Err)?;
+            for (from, to) in moves {
+                batch.extend(source(from)?.zip(target(to)?).map(|((record, gone), object)| (record, gone, object)));
+            }
+            self.carry_batch(std::mem::take(&mut batch), whose, prefix).await?;
         }
-        self.carry_batch(std::mem::take(&mut batch), whose, prefix).await?;
         let mut moves = decided.moves.iter();
         while let Some(next) = moves.next()? {
             let (to, from) = (upper(next), lower(next));

@@ -7,12 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::StaleReason;
 use super::numbers::{Merge, Numbers, Sorted};
-use super::rename::{Census, Relation, Side, Tangled, untangle};
+use super::rename::{Census, Relation, Side};
 use super::spool::{Spool, Spooled};
+use super::tangle::{Tangle, WINDOW};
 use crate::model::{Fingerprint, ObjectFacts, Orphan};
-
-/// In how many moves of one user paths may change hands; what exceeds that stays stale, orphaned, missing.
-const TANGLE: usize = 100_000;
 
 /// Something that waits.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,12 +31,21 @@ const CAME: u64 = 2;
 pub(super) const UNDECIDED: u64 = 4;
 
 /// What waits for the end of one user.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     items: Spool<Item>,
     sides: Numbers,
     has_source: bool,
     has_target: bool,
+    /// How many moves in which paths change hands are looked at together.
+    window: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        let (items, sides) = (Spool::default(), Numbers::default());
+        Self { items, sides, has_source: false, has_target: false, window: WINDOW }
+    }
 }
 
 /// What has become of what waited.
@@ -48,8 +55,8 @@ pub(super) struct Decided {
     pub(super) items: Spooled<Item>,
     /// Moves to free paths: the place of the missing object in the upper half, that of the orphan in the lower one.
     pub(super) moves: Sorted,
-    /// Moves in which paths change hands: the place of the record and that of the object.
-    pub(super) tangle: Vec<(u64, u64)>,
+    /// Moves in which paths change hands: the place of the record and that of the object. Those of one item are made at once.
+    pub(super) tangles: Spooled<Vec<(u64, u64)>>,
     /// Places of items in the upper half, what has become of them in the lower one.
     fates: Sorted,
 }
@@ -118,7 +125,7 @@ impl Waiting {
         let items = self.items.finish()?;
         let may_have_moved = self.has_target && self.has_source;
         (self.has_source, self.has_target) = (false, false);
-        let (mut moves, mut fates, mut tangle) = (Numbers::default(), Numbers::default(), Vec::new());
+        let (mut moves, mut fates, mut tangle) = (Numbers::default(), Numbers::default(), Tangle::new(self.window));
         if may_have_moved {
             let sides = self.sides.sort()?;
             let (mut ahead, mut behind) = (sides.iter(), sides.iter());
@@ -149,30 +156,31 @@ impl Waiting {
                         fates.push(join(from, LEFT))?;
                         fates.push(join(to, CAME))?;
                     }
-                    Some((from, to)) if tangle.len() < TANGLE => tangle.push((from, to)),
-                    _ => {}
+                    Some(one) => tangle.push(one)?,
+                    None => {}
                 }
             }
         }
         self.sides.clear();
-        let tangle = cut(tangle);
-        for (from, to) in &tangle {
-            fates.push(join(*from, LEFT))?;
-            fates.push(join(*to, CAME))?;
+        let untangled = tangle.settle()?;
+        let mut portions = untangled.portions.iter()?;
+        while let Some((_, portion)) = portions.next()? {
+            for (from, to) in portion {
+                fates.push(join(from, LEFT))?;
+                fates.push(join(to, CAME))?;
+            }
         }
-        Ok(Decided { items, moves: moves.sort()?, tangle, fates: fates.sort()? })
+        let mut undecided = untangled.undecided.iter()?;
+        while let Some((_, (from, to))) = undecided.next()? {
+            fates.push(join(from, UNDECIDED))?;
+            fates.push(join(to, UNDECIDED))?;
+        }
+        Ok(Decided { items, moves: moves.sort()?, tangles: untangled.portions, fates: fates.sort()? })
     }
 }
 
-/// Leaves out the moves that cannot be made.
-fn cut(tangle: Vec<((Side, u64), (Side, u64))>) -> Vec<(u64, u64)> {
-    let pair = |(side, place): (Side, u64)| matches!(side, Side::StaleRecord | Side::StaleObject).then_some(place);
-    let moves: Vec<Tangled> = tangle.iter().map(|(from, to)| Tangled { from: pair(*from), to: pair(*to) }).collect();
-    let can = untangle(&moves);
-    tangle.into_iter().zip(can).filter(|(_, can)| *can).map(|((from, to), _)| (from.1, to.1)).collect()
-}
-
-fn join(upper: u64, lower: u64) -> u128 {
+/// Puts two halves together.
+pub(super) fn join(upper: u64, lower: u64) -> u128 {
     u128::from(upper) << 64 | u128::from(lower)
 }
 
@@ -184,4 +192,103 @@ pub(super) fn upper(number: u128) -> u64 {
 /// Returns the lower half of a number.
 pub(super) fn lower(number: u128) -> u64 {
     number as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    const MOVED: u64 = LEFT | CAME;
+
+    fn record(path: &str, etag: &str) -> Orphan {
+        let path = path.to_owned();
+        let (etag, version) = (Some(etag.to_owned()), String::new());
+        let (content_type, last_modified, created_at) = (None, None, None);
+        Orphan { user: 1, id: 1, path, size: Some(1), content_type, etag, last_modified, created_at, version }
+    }
+
+    fn object(path: &str, etag: &str) -> ObjectFacts {
+        let last_modified = Timestamp::from_micros(0);
+        ObjectFacts { key: format!("1/{path}"), size: 1, last_modified, etag: Some(etag.to_owned()) }
+    }
+
+    /// Lets a pair wait whose record is of one file, and whose object is another one.
+    fn pair(waiting: &mut Waiting, path: &str, then: &str, now: &str) {
+        waiting.stale(record(path, then), object(path, now), Vec::new()).unwrap();
+    }
+
+    /// Two folders of `count` files each that have changed names.
+    fn swap(waiting: &mut Waiting, count: usize) {
+        for (folder, other) in [("a", "b"), ("b", "a")] {
+            for n in 0..count {
+                pair(waiting, &format!("{folder}/{n}"), &format!("{folder}{n}"), &format!("{other}{n}"));
+            }
+        }
+    }
+
+    /// Each file has gone to where the next one was, and the last one to where the first one was.
+    fn ring(waiting: &mut Waiting, count: usize) {
+        for n in 0..count {
+            pair(waiting, &format!("r/{n}"), &format!("r{n}"), &format!("r{}", (n + count - 1) % count));
+        }
+    }
+
+    /// Logs that were turned: each path has the file of the one before, the first one has a new file, the last one's is gone.
+    fn logs(waiting: &mut Waiting, count: usize) {
+        for n in 0..count {
+            let now = if n == 0 { "new".to_owned() } else { format!("l{}", n - 1) };
+            pair(waiting, &format!("log.{n}"), &format!("l{n}"), &now);
+        }
+    }
+
+    /// Files that were all moved on by one, the last one to a free path.
+    fn shift(waiting: &mut Waiting, count: usize) {
+        waiting.orphan(record("s/0", "s0"), record("s/0", "s0").fingerprint()).unwrap();
+        for n in 1..count {
+            pair(waiting, &format!("s/{n}"), &format!("s{n}"), &format!("s{}", n - 1));
+        }
+        waiting.missing(object("s/last", &format!("s{}", count - 1))).unwrap();
+    }
+
+    /// Files that were saved anew after the old ones were renamed.
+    fn backups(waiting: &mut Waiting, count: usize) {
+        for n in 0..count {
+            pair(waiting, &format!("f{n}"), &format!("old{n}"), &format!("new{n}"));
+            waiting.missing(object(&format!("f{n}~"), &format!("old{n}"))).unwrap();
+        }
+    }
+
+    #[test]
+    fn law_11_what_hangs_together_beyond_the_window_is_deferred() {
+        type Fill = fn(&mut Waiting, usize);
+        // How many items have moved, may have moved or not, and are what they are by their paths.
+        for (fills, want) in [
+            (&[(swap as Fill, 5)][..], [10, 0, 0]),
+            (&[(swap, 100)], [200, 0, 0]),
+            (&[(ring, 10)], [10, 0, 0]),
+            (&[(ring, 11)], [0, 11, 0]),
+            (&[(shift, 10)], [11, 0, 0]),
+            (&[(shift, 11)], [0, 12, 0]),
+            (&[(logs, 9), (backups, 1)], [0, 0, 11]),
+            (&[(logs, 50), (backups, 50)], [0, 0, 150]),
+            (&[(logs, 50), (swap, 50), (backups, 50), (ring, 3), (shift, 3)], [107, 0, 150]),
+            (&[(swap, 50), (ring, 50), (backups, 50)], [100, 50, 100]),
+        ] {
+            let mut waiting = Waiting { window: 10, ..Waiting::default() };
+            fills.iter().for_each(|(fill, count)| fill(&mut waiting, *count));
+            let decided = waiting.decide(true).unwrap();
+            let (mut items, mut fates, mut seen) = (decided.items.iter().unwrap(), decided.fates(), [0; 3]);
+            while let Some((place, _)) = items.next().unwrap() {
+                match fates.of(place).unwrap() {
+                    0 => seen[2] += 1,
+                    UNDECIDED => seen[1] += 1,
+                    LEFT | CAME | MOVED => seen[0] += 1,
+                    other => panic!("{other}"),
+                }
+            }
+            let names: Vec<_> = fills.iter().map(|(_, count)| count).collect();
+            assert_eq!(seen, want, "{names:?}");
+        }
+    }
 }

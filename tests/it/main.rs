@@ -42,4 +42,5 @@ mod revived;
 mod settings;
 mod silence;
 mod task_rows;
+mod undo;
 mod worlds;

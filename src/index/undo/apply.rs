@@ -44,12 +44,14 @@ impl Apply<'_> {
 
     /// Returns the records that are there afterwards, and what they become.
     fn records(&self) -> Vec<(&Case, Image)> {
-        let replaced: HashMap<RecordId, RecordId> = self.plan.replaced.iter().map(|r| (r.by, r.id)).collect();
+        // Only a newer record knows the file of today: one that goes because it had been brought back tells of its own file.
+        let newer = self.plan.replaced.iter().filter(|r| r.all_links);
+        let newer: HashMap<RecordId, RecordId> = newer.map(|r| (r.by, r.id)).collect();
         let comes = |verdict: &Verdict| matches!(verdict, Verdict::Return | Verdict::Revert);
         let coming = self.cases.iter().zip(&self.plan.verdicts).filter(|(_, verdict)| comes(verdict));
         coming
             .filter_map(|(case, _)| {
-                let holder = replaced.get(&case.id).and_then(|id| self.now.get(id)?.image.as_ref());
+                let holder = newer.get(&case.id).and_then(|id| self.now.get(id)?.image.as_ref());
                 Some((case, case.becomes(holder)?))
             })
             .collect()

@@ -13,14 +13,14 @@ use crate::index::error::IndexError;
 use crate::index::journal;
 use crate::index::moves::holders;
 use crate::index::writes::json;
-use crate::model::{RecordId, Timestamp, UserId};
+use crate::model::{RecordId, UserId};
 
 /// How many records are undone at a time, and what hangs together with them.
 const BATCH: i64 = 1_000;
 
 /// The oldest line of a task about a record: what the record was before.
-const OLDEST: &str = "NOT EXISTS (SELECT 1 FROM journal AS older WHERE older.record_id = line.record_id \
-                      AND older.task_id = line.task_id AND older.id < line.id)";
+const OLDEST: &str = "line.id = (SELECT min(older.id + 0) FROM journal AS older WHERE older.record_id = line.record_id \
+                      AND coalesce(older.task_id, '') = line.task_id)";
 
 // `coalesce` where a line is found by its record or its path: all lines of a task would be read each time otherwise.
 // And an order by `id + 0` where the ids are given: all rows would be read in that order otherwise.
@@ -40,17 +40,15 @@ pub(in crate::index) struct Now {
 #[derive(Debug)]
 struct UserNow {
     prefix: String,
-    made: Option<Timestamp>,
-    /// The prefix of the last user of this id who was removed, if one was.
-    before: Option<String>,
+    /// The users of this id who were removed, in order: the journal's line, and the prefix.
+    removed: Vec<(i64, String)>,
 }
 
 impl UserNow {
-    /// Tells whether the user is the one of a line that was `written` then: one who came later to a free id and owns
-    /// something else is another person.
-    fn is_whose(&self, written: Option<Timestamp>) -> bool {
-        let is_newer = self.made.zip(written).is_some_and(|(made, written)| made > written);
-        !(is_newer && self.before.as_ref().is_some_and(|prefix| *prefix != self.prefix))
+    /// Tells whether the user is the one of a line of the journal. Whose that was is who was removed next; one who came
+    /// later to the free id and owns something else is another person.
+    fn is_whose(&self, line: i64) -> bool {
+        self.removed.iter().find(|(removed, _)| *removed > line).is_none_or(|(_, prefix)| *prefix == self.prefix)
     }
 }
 
@@ -122,7 +120,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let mut now = self.now(&ids).await?;
         let last = self.last(&ids).await?;
         for case in &mut cases {
-            case.has_user = users.get(&case.user).is_some_and(|user| user.is_whose(case.written));
+            case.has_user = users.get(&case.user).is_some_and(|user| user.is_whose(case.line));
             case.now = now.get(&case.id).and_then(|now| now.image.clone());
             case.is_readable &= now.get(&case.id).is_none_or(|now| now.image.is_some());
             if let Some((task, after)) = last.get(&case.id) {
@@ -174,12 +172,13 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     }
 
     async fn lines(&self, ids: &str) -> Result<Vec<Case>, IndexError> {
-        let [path, before, links, written] =
-            ["line.path", "line.before", "line.links", "line.created_at"].map(|column| self.dialect.bytes(column));
+        let [path, before, links] = ["line.path", "line.before", "line.links"].map(|column| self.dialect.bytes(column));
+        let found = "line.record_id = seed.id AND coalesce(line.task_id, '') = ?";
         let query = format!(
-            "SELECT line.record_id, line.user_id, line.action, {path}, {before}, {links}, {written} FROM journal AS line \
-             WHERE line.record_id IN {} AND coalesce(line.task_id, '') = ? AND {OLDEST} ORDER BY line.id + 0",
-            self.dialect.words().ids
+            "WITH seed(id) AS (SELECT * FROM {} AS ids) SELECT line.record_id, line.user_id, line.action, {path}, {before}, \
+             {links}, line.id FROM seed {} WHERE {OLDEST} ORDER BY line.id + 0",
+            self.dialect.words().ids,
+            self.dialect.look_up("JOIN", "journal", "line", found)
         );
         self.rows(&query, [ids.into(), self.task.into()], |row| {
             let action: String = row.try_get_by_index(2)?;
@@ -201,7 +200,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
                 now: None,
                 last: None,
                 is_undone: false,
-                written: time(row, 6)?,
+                line: row.try_get_by_index(6)?,
                 has_user: false,
                 is_shared: false,
                 holder: None,
@@ -213,25 +212,26 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     async fn users(&self, cases: &[Case]) -> Result<HashMap<UserId, UserNow>, IndexError> {
         let ids: HashSet<UserId> = cases.iter().map(|case| case.user).collect();
         let ids = json(ids.iter());
-        let (words, [prefix, made]) = (self.dialect.words(), ["prefix", "created_at"].map(|c| self.dialect.bytes(c)));
-        let query =
-            format!("SELECT id, {prefix}, {made} FROM users WHERE id IN {} ORDER BY id{}", words.ids, self.lock);
+        let (words, prefix) = (self.dialect.words(), self.dialect.bytes("prefix"));
+        let query = format!("SELECT id, {prefix} FROM users WHERE id IN {} ORDER BY id{}", words.ids, self.lock);
         let read = |row: &QueryResult| {
-            let user = UserNow { prefix: lossy(row, 1)?.unwrap_or_default(), made: time(row, 2)?, before: None };
+            let user = UserNow { prefix: lossy(row, 1)?.unwrap_or_default(), removed: Vec::new() };
             Ok((row.try_get_by_index(0)?, user))
         };
         let users: Vec<(UserId, UserNow)> = self.rows(&query, [ids.as_str().into()], read).await?;
         let mut users: HashMap<UserId, UserNow> = users.into_iter().collect();
         let path = self.dialect.bytes("path");
         let query = format!(
-            "SELECT user_id, {path} FROM journal WHERE record_id = 0 AND action = 'remove_user' AND user_id IN {} \
+            "SELECT user_id, id, {path} FROM journal WHERE record_id = 0 AND action = 'remove_user' AND user_id IN {} \
              ORDER BY id",
             words.ids
         );
-        let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, lossy(row, 1)?.unwrap_or_default()));
-        let removed: Vec<(UserId, String)> = self.rows(&query, [ids.as_str().into()], read).await?;
-        for (user, prefix) in removed {
-            users.entry(user).and_modify(|user| user.before = Some(prefix));
+        let read = |row: &QueryResult| {
+            Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, lossy(row, 2)?.unwrap_or_default()))
+        };
+        let removed: Vec<(UserId, i64, String)> = self.rows(&query, [ids.as_str().into()], read).await?;
+        for (user, line, prefix) in removed {
+            users.entry(user).and_modify(|user| user.removed.push((line, prefix)));
         }
         Ok(users)
     }
@@ -275,8 +275,4 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let rows = self.db.query_all_raw(self.dialect.sql(query, values)).await.map_err(IndexError::Read)?;
         rows.iter().map(read).collect::<Result<_, DbErr>>().map_err(IndexError::Read)
     }
-}
-
-fn time(row: &QueryResult, column: usize) -> Result<Option<Timestamp>, DbErr> {
-    Ok(lossy(row, column)?.and_then(|text| Timestamp::from_text(&text)))
 }

@@ -74,7 +74,7 @@ mod tests {
             path: "a".to_owned(),
             was: image.clone(),
             is_readable: true,
-            written: None,
+            line: 1,
             was_deleted: true,
             links: vec![link.clone()],
             now: image,

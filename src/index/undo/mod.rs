@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 pub(super) use self::image::Image;
-use crate::model::{RecordId, Timestamp, UserId};
+use crate::model::{RecordId, UserId};
 
 /// A record that the task touched, and all that decides about it.
 #[derive(Debug, Clone)]
@@ -26,8 +26,8 @@ pub(super) struct Case {
     pub(super) was: Option<Image>,
     /// Whether the journal's line can be read.
     pub(super) is_readable: bool,
-    /// When the journal's line was written.
-    pub(super) written: Option<Timestamp>,
+    /// The journal's line.
+    pub(super) line: i64,
     /// Whether the task deleted it.
     pub(super) was_deleted: bool,
     /// The links that went along with it.
@@ -165,10 +165,11 @@ pub(super) fn settle(cases: &[Case]) -> Plan {
         .filter(|at| places(verdicts[*at]))
         .filter_map(|at| Some((cases[at].holder.filter(|holder| *holder != cases[at].id)?, at)))
         .collect();
-    let is_conflict = |id: &RecordId, verdicts: &[Verdict]| {
-        at.get(id).is_some_and(|at| matches!(verdicts[*at], Verdict::Conflict(_)))
+    // A record of the task that is there again is no newer stranger, wherever it has gone since.
+    let stays = |id: &RecordId, verdicts: &[Verdict]| {
+        at.get(id).is_some_and(|at| matches!(verdicts[*at], Verdict::Conflict(_) | Verdict::Unchanged))
     };
-    let mut staying: Vec<RecordId> = wanted.keys().copied().filter(|id| is_conflict(id, &verdicts)).collect();
+    let mut staying: Vec<RecordId> = wanted.keys().copied().filter(|id| stays(id, &verdicts)).collect();
     while let Some(stays) = staying.pop() {
         let Some(at) = wanted.get(&stays).copied().filter(|at| places(verdicts[*at])) else { continue };
         verdicts[at] = Verdict::Conflict(Conflict::PlaceHeld);
@@ -222,7 +223,7 @@ mod tests {
             path: from.to_owned(),
             was: Some(image(id, from, 1)),
             is_readable: true,
-            written: None,
+            line: 1,
             was_deleted: false,
             links: Vec::new(),
             now: Some(image(id, to, 2)),
@@ -307,11 +308,15 @@ mod tests {
             ),
             // Two that were at one path, one after the other.
             (vec![deleted(1, "a"), deleted(2, "a")], vec![Return, No(Conflict::PlaceHeld)], vec![]),
-            // One that is there again gives way like a stranger.
+            // One that is there again is no stranger: it stays, and keeps all others from coming.
             (
-                vec![held_by(2, deleted(1, "a")), Case { now: Some(image(2, "a", 5)), ..deleted(2, "b") }],
-                vec![Return, Unchanged],
-                vec![replaced(2, 1, true)],
+                vec![
+                    held_by(2, changed(1, "a", "d")),
+                    Case { now: Some(image(2, "a", 5)), ..deleted(2, "b") },
+                    held_by(1, deleted(3, "d")),
+                ],
+                vec![No(Conflict::PlaceHeld), Unchanged, No(Conflict::PlaceHeld)],
+                vec![],
             ),
         ] {
             let plan = settle(&cases);
