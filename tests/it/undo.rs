@@ -181,13 +181,14 @@ fn law_10_that_a_task_still_runs_is_told() {
     assert!(told.lines().count() == 1 && told.contains(&deleted) && told.contains("still runs"), "{told}");
 }
 
-/// A journal of which the server knows nothing yet. What was read is counted, not timed.
+/// So many that the server, which knows nothing yet of the journal, would rather read all of it each time. What was read is
+/// counted, not timed.
 #[test]
 fn law_10_a_restore_reads_no_more_than_a_few_rows_a_line() {
     if !database::on_postgres() {
         return;
     }
-    let lines = 4_000;
+    let lines = 32_000;
     let database = TestDatabase::fresh();
     block_on(async {
         let index = Index::open(&database.url(), Access::Write).await.unwrap();
@@ -231,6 +232,6 @@ fn law_10_a_restore_reads_no_more_than_a_few_rows_a_line() {
         }
         let read = "SELECT CAST(sum(idx_tup_read) AS text) FROM pg_stat_user_indexes WHERE relname = 'journal'";
         let read: usize = column(&other, read).await[0].parse().unwrap();
-        assert!(read < 100 * lines, "{read} entries were read for {lines} lines");
+        assert!(read < 20 * lines, "{read} entries were read for {lines} lines");
     });
 }
