@@ -16,6 +16,7 @@ mod m20261123_000009_storage_binding;
 mod m20261123_000010_tasks_alive;
 mod m20261123_000011_api_keys;
 mod m20261123_000012_audits;
+mod m20261126_000013_journal_horizon;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000010_tasks_alive::Migration),
             Box::new(m20261123_000011_api_keys::Migration),
             Box::new(m20261123_000012_audits::Migration),
+            Box::new(m20261126_000013_journal_horizon::Migration),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! How far the journal has forgotten: one line of its own says so, which is never forgotten itself.
+//! How far the journal has forgotten.
 
 use sea_orm::ConnectionTrait;
 
@@ -8,9 +8,6 @@ use super::journal::TRIMMED;
 use super::retry::unconfirmed;
 use super::writes::{Writer, unix_seconds};
 use crate::model::Timestamp;
-
-/// Which line it is.
-const MARK: &str = "record_id = 0 AND action = 'forgotten'";
 
 impl Writer {
     /// Notes that the journal forgets what is older than `until`, if there is anything.
@@ -23,15 +20,9 @@ impl Writer {
         );
         let old = dialect.sql(&old, [unix_seconds(until).into()]);
         if transaction.query_one_raw(old).await.map_err(IndexError::Read)?.is_some() {
-            let insert = format!(
-                "INSERT INTO journal (action, record_id, user_id, path, created_at) VALUES ('forgotten', 0, 0, ?, {})",
-                dialect.time("'9999-12-31T00:00:00+00:00'")
-            );
-            for (statement, values) in
-                [(format!("DELETE FROM journal WHERE {MARK}"), vec![]), (insert, vec![until.to_text().into()])]
-            {
-                transaction.execute_raw(dialect.sql(&statement, values)).await.map_err(IndexError::Write)?;
-            }
+            let note = format!("UPDATE journal_horizon SET forgotten_before = {} WHERE id = 1", dialect.time("?"));
+            let note = dialect.sql(&note, [until.to_text().into()]);
+            transaction.execute_raw(note).await.map_err(IndexError::Write)?;
         }
         transaction.commit().await.map_err(unconfirmed)
     }
@@ -40,7 +31,7 @@ impl Writer {
 /// Returns before when all that was journaled may be forgotten, if anything is.
 pub(super) async fn horizon(db: &impl ConnectionTrait) -> Result<Option<Timestamp>, IndexError> {
     let dialect = Dialect::of(db);
-    let query = format!("SELECT {} FROM journal WHERE {MARK}", dialect.bytes("path"));
+    let query = format!("SELECT {} FROM journal_horizon WHERE id = 1", dialect.bytes("forgotten_before"));
     let row = db.query_one_raw(dialect.sql(&query, [])).await.map_err(IndexError::Read)?;
     let text = row.map_or(Ok(None), |row| lossy(&row, 0)).map_err(IndexError::Read)?;
     Ok(text.and_then(|text| Timestamp::from_text(&text)))

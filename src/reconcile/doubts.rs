@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{BadEntry, Hides};
+use crate::model::{BadEntry, BadReason, Hides};
+
+/// How many keys that nobody can address are kept in mind; there may be any number of them with no object between them.
+/// Beyond that they are forgotten, which spares nobody: a record of such a key stays whatever is said of it.
+const ODD: usize = 10_000;
 
 /// How a record stands to what is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,8 @@ impl Doubt {
 impl Doubts {
     /// Notes an entry, before the listing comes to what it could hide.
     pub(super) fn note(&mut self, entry: &BadEntry) {
-        if entry.hides != Hides::Nothing {
+        let is_odd = entry.reason == BadReason::Unaddressable;
+        if entry.hides != Hides::Nothing && !(is_odd && self.entries.len() >= ODD) {
             let doubt = Doubt { hides: entry.hides.clone(), failure: entry.reason.is_failure() };
             // They come in order, but for the odd keys of one page of an object store.
             let at = self.entries.iter().rposition(|e| e.first_key() <= doubt.first_key()).map_or(0, |at| at + 1);
@@ -100,7 +105,20 @@ impl Doubts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::BadReason;
+
+    #[test]
+    fn law_14_keys_that_nobody_can_address_are_not_all_kept_in_mind() {
+        let mut doubts = Doubts::default();
+        let note = |doubts: &mut Doubts, key: String, reason| {
+            doubts.note(&BadEntry { shown: key.clone(), reason, hides: Hides::Key(key) });
+        };
+        for n in 0..3 * ODD {
+            note(&mut doubts, format!("1/a//{n:06}"), BadReason::Unaddressable);
+        }
+        assert_eq!(doubts.entries.len(), ODD);
+        note(&mut doubts, "1/b".into(), BadReason::Special);
+        assert_eq!((doubts.shadow("1/b"), doubts.entries.len()), (Shadow::Itself, 1), "all others are");
+    }
 
     #[test]
     fn a_shadow_falls_on_what_is_below_and_ends_where_it_ends() {

@@ -5,7 +5,6 @@
 //! the span that it went back over is told, because a merge would have lied there; so is what lies between it and the next
 //! new key, because a page that comes again may have come in the place of another.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,9 +21,6 @@ const BATCH: usize = 4096;
 /// How many keys in a row may lie behind the greatest one before the listing counts as going round in a circle: several
 /// pages of an object store.
 const CIRCLE: usize = 5_000;
-
-/// How many odd keys of one page are remembered.
-const ODD: usize = 10_000;
 
 /// Objects in key order, and the bad entries that were met among them.
 #[derive(Debug, Default)]
@@ -119,9 +115,9 @@ pub struct Listing {
     /// How many keys in a row came late; the next new one ends what they could hide.
     late: usize,
     disorder: Option<Doubt>,
-    /// The odd keys of the page at hand, and whether an object has come since.
-    odd: HashSet<String>,
-    odd_passed: bool,
+    /// The greatest odd key so far, and the one that it was when the listing was started once more.
+    odd: Option<String>,
+    odd_before: Option<String>,
     broken_off: Option<Doubt>,
     hidden: Arc<[String]>,
 }
@@ -136,8 +132,8 @@ impl Listing {
             last: None,
             late: 0,
             disorder: None,
-            odd: HashSet::new(),
-            odd_passed: false,
+            odd: None,
+            odd_before: None,
             broken_off: None,
             hidden,
         }
@@ -180,7 +176,6 @@ impl Listing {
                         let from = last.map_or_else(String::new, str::to_owned);
                         batch.late.push(Span { from, to: Some(key.clone()) });
                     }
-                    self.odd_passed = true;
                     if is_reserved(&key) || self.hidden.contains(&key) {
                         self.last = Some(key);
                         continue;
@@ -230,11 +225,12 @@ impl Listing {
         if entry.reason != BadReason::Unaddressable || self.again.is_none() {
             return true;
         }
-        // The odd keys of a page come before its objects.
-        if std::mem::take(&mut self.odd_passed) && self.resumed != self.last || self.odd.len() >= ODD {
-            self.odd.clear();
+        // They come in order, as objects do, if not in order with them.
+        let key = Some(entry.shown.as_str());
+        if key > self.odd.as_deref() {
+            self.odd = key.map(str::to_owned);
         }
-        self.odd.insert(entry.shown.clone())
+        key > self.odd_before.as_deref()
     }
 
     /// Starts once more behind the last key; a second time at the same place is the end.
@@ -244,6 +240,7 @@ impl Listing {
                 tracing::warn!(after = key, why = trouble.message, "the listing broke off and is taken up again");
                 self.items = again(key).ready_chunks(BATCH);
                 self.resumed = last;
+                self.odd_before.clone_from(&self.odd);
             }
             _ => self.broken_off = Some(Doubt::BrokenOff { trouble, last }),
         }

@@ -52,17 +52,25 @@ impl S3Bucket {
         mut pages: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let (course, below) = (Course::shared(), self.below.clone());
-        let mut bad: Vec<String> = Vec::new();
+        // The greatest one first.
+        let mut odd: Vec<String> = Vec::new();
         let mut held: Option<Option<Result<ObjectMeta>>> = None;
         Box::pin(stream::poll_fn(move |context| {
-            // What a page had aside comes out before the page's first object, hence before anything it could hide.
+            // What a page had aside comes out before the page's first object, hence before anything it could hide. Of a
+            // page that has none it comes out before the next page: there may be any number of such pages.
             if held.is_none() {
                 let polled = COURSE.sync_scope(Arc::clone(&course), || pages.poll_next_unpin(context));
-                let Poll::Ready(item) = polled else { return Poll::Pending };
-                bad.append(&mut course.lock().unwrap_or_else(PoisonError::into_inner).odd);
-                held = Some(item);
+                let mut new = std::mem::take(&mut course.lock().unwrap_or_else(PoisonError::into_inner).odd);
+                new.sort_unstable_by(|a, b| b.cmp(a));
+                new.append(&mut odd);
+                odd = new;
+                match polled {
+                    Poll::Ready(item) => held = Some(item),
+                    Poll::Pending if odd.is_empty() => return Poll::Pending,
+                    Poll::Pending => {}
+                }
             }
-            Poll::Ready(match bad.pop() {
+            Poll::Ready(match odd.pop() {
                 Some(key) => Some(Err(unaddressable(key.strip_prefix(&below).unwrap_or(&key)))),
                 None => held.take().flatten(),
             })

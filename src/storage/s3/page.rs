@@ -16,9 +16,9 @@ pub(super) enum PageError {
     /// It goes on, nobody knows where.
     #[error("the server says that there are more objects, but not how to ask for them (no NextContinuationToken)")]
     NoToken,
-    /// It does not say whether it goes on.
-    #[error("the server does not say whether there are more objects (neither IsTruncated nor KeyCount)")]
-    NoEnd,
+    /// Its keys are written in a way that nobody asked for, which is named here.
+    #[error("the server writes keys in a way that was not asked for ({0})")]
+    Encoded(&'static str),
     /// It goes on where it began.
     #[error("the listing goes round in a circle: the server says again and again that it goes on at the same place")]
     SamePlace,
@@ -41,15 +41,19 @@ pub(super) fn check(text: &str, token: Option<&str>) -> Result<(), PageError> {
         None if text.trim().is_empty() => return Err(PageError::Other("nothing".to_owned())),
         None => return Err(PageError::Other("no XML".to_owned())),
     }
+    if text_of(text, "EncodingType").is_some_and(|kind| !kind.is_empty()) {
+        return Err(PageError::Encoded("EncodingType"));
+    }
+    if memchr::memmem::find(text.as_bytes(), b"<![CDATA[").is_some() {
+        return Err(PageError::Encoded("CDATA"));
+    }
     let next = text_of(text, "NextContinuationToken").filter(|token| !token.is_empty()).map(unescape);
     let truncated = text_of(text, "IsTruncated").map(|word| !matches!(word, "false" | "False" | "FALSE" | "0"));
     match (next, truncated) {
         (Some(next), _) if token.is_some_and(|token| token.trim() == next.trim()) => Err(PageError::SamePlace),
-        (Some(_), _) | (None, Some(false)) => Ok(()),
         (None, Some(true)) => Err(PageError::NoToken),
-        // Version 2 of the listing, which was asked for, counts its keys; there are servers that leave out the rest.
-        (None, None) if text_of(text, "KeyCount").is_some() => Ok(()),
-        (None, None) => Err(PageError::NoEnd),
+        // There are servers that say nothing where there is no more.
+        (Some(_), _) | (None, Some(false) | None) => Ok(()),
     }
 }
 
@@ -64,6 +68,7 @@ mod tests {
     #[test]
     fn a_page_says_what_it_is_and_how_it_goes_on() {
         let other = |what: &str| Err(PageError::Other(what.to_owned()));
+        let encoded = |how| Err(PageError::Encoded(how));
         let (good, no_token) = (Ok(()), Err(PageError::NoToken));
         let declaration = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
         let open = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
@@ -83,8 +88,13 @@ mod tests {
                 no_token.clone(),
             ),
             (format!("{open}<IsTruncated x='y'>true</IsTruncated><KeyCount>1</KeyCount>"), no_token),
-            ("<ListBucketResult/>".into(), Err(PageError::NoEnd)),
-            ("<ListBucketResult><Name>b</Name><Marker/></ListBucketResult>".into(), Err(PageError::NoEnd)),
+            ("<ListBucketResult/>".into(), Ok(())),
+            (format!("{open}<EncodingType/><IsTruncated>false</IsTruncated>"), Ok(())),
+            (
+                format!("{open}<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"),
+                encoded("EncodingType"),
+            ),
+            (format!("{open}<Contents><Key><![CDATA[a//b]]></Key></Contents>"), encoded("CDATA")),
             ("<html><body>Login</body></html>".into(), other("<html>")),
             ("<!DOCTYPE html><html>".into(), other("<!DOCTYPE>")),
             (format!("{declaration}<Error><Code>SlowDown</Code></Error>"), other("<Error> (SlowDown)")),

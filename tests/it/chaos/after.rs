@@ -36,7 +36,7 @@ pub(super) async fn restores(bench: &Bench, checked: &Checked<'_>, report: &Repo
     if looks {
         let raw = bench.raw().await;
         dry = Some(bench.index.restore(&task, true, terms()).await.unwrap().tally);
-        assert_eq!(bench.raw().await, raw, "a dry restore wrote");
+        assert_eq!(bench.raw().await.without_tasks(), raw.without_tasks(), "a dry restore wrote more than its own row");
     }
     let real = bench.index.restore(&task, false, terms()).await.unwrap();
     assert!(dry.is_none_or(|dry| dry == real.tally), "a dry restore and a real one: {dry:?} {real:?}");
