@@ -75,13 +75,13 @@ fn no_answer_has_a_path_of_the_disk_in_it() {
     let errors = reply.json()["result"]["errors"].clone();
     // What is wrong is told all the same, and with which thing.
     let message = errors[0]["message"].as_str().unwrap();
-    assert!(message.contains(".storm-index/identity.json") && message.contains("symbolic link"), "{message}");
+    assert!(message.contains(".storm-index/identity.json") && message.contains("this is a link"), "{message}");
     // Another program names another place.
     std::fs::create_dir_all(other.join("1")).unwrap();
     endless(&other);
     for mode in ["audit", "sync"] {
         let ran = playground.rebuild(&["--mode", mode, "--storage", other.to_str().unwrap()]).ends(4);
-        assert!(ran.err.contains(".storm-index/identity.json") && ran.err.contains("symbolic link"), "{ran:?}");
+        assert!(ran.err.contains(".storm-index/identity.json") && ran.err.contains("this is a link"), "{ran:?}");
     }
     // Whatever stands in a row.
     let errors =
