@@ -488,6 +488,23 @@ fn law_07_the_marker_that_is_there_is_taken() {
     }
 }
 
+/// What is believed is what the storage shows afterwards, not what was written.
+#[test]
+fn law_07_what_was_written_is_read_back() {
+    let theirs = Uuid::now_v7();
+    let document = marker_document(theirs, Timestamp::from_micros(0));
+    for (turn, bound) in [(Turn::Becomes(document), Some(theirs)), (Turn::Vanishes, None)] {
+        let database = TestDatabase::fresh();
+        block_on(async {
+            let index = index_in(&database).await;
+            // Two looks come before the write.
+            let store = TurningStore::new(Arc::new(InMemory::new()), turn.clone(), 2);
+            run(&Storage::new(Arc::new(store)), &index, &Request::new(Mode::Sync)).await;
+            assert_eq!(index.binding().await.unwrap(), bound, "{turn:?}");
+        });
+    }
+}
+
 /// A write that was refused because somebody was faster is not forced through, even if the storage does not show it yet.
 #[test]
 fn law_07_a_marker_that_is_not_shown_yet_is_not_overwritten() {

@@ -7,6 +7,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use storm_index::index::{Access, Index, NewLink, NewUser};
+use storm_index::model::Identity;
 use storm_index::reconcile::{
     Evidence, Excludes, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
 };
@@ -82,7 +83,7 @@ fn law_06_a_distorted_listing_cleans_only_what_it_cannot_hide() {
         (Fault::FailAfter(5), 2, vec![2, 3], Status::Successful),
         (Fault::FailAfter(8), 3, vec![3], Status::Successful),
         // Where the listing went back, and nowhere else, nothing is believed before it comes to a new key.
-        (Fault::Swap(0), 2, vec![1], Status::Successful),
+        (Fault::Swap(0), 3, vec![1], Status::Successful),
         (Fault::Swap(1), 2, vec![1, 2], Status::Successful),
         (Fault::Swap(2), 2, vec![1, 2], Status::Successful),
         (Fault::Swap(7), 3, vec![3], Status::Successful),
@@ -299,6 +300,22 @@ fn law_05_the_dry_run_has_the_findings_of_the_real_one() {
     let mut keys: Vec<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["action", "index", "kind", "path", "reasons", "storage", "user_id"]);
+}
+
+/// A storage whose tags only count its writes says nothing of what a file is.
+#[test]
+fn law_11_a_count_of_writes_makes_no_move() {
+    block_on(async {
+        let index = index_of(&["1"]).await;
+        let on = async |key: &str, mode| {
+            let storage = Storage::new(memory_with([key.to_owned()]).await);
+            let reconciler = Reconciler::new(&storage, &index).with_identity(Identity::None);
+            reconciler.run(&Request::new(mode), &mut Silent).await.unwrap().tally
+        };
+        assert_eq!(on("1/a", Mode::Sync).await.created, 1);
+        let tally = on("1/b", Mode::Sync).await;
+        assert_eq!((tally.moved, tally.created, tally.orphaned), (0, 1, 1));
+    });
 }
 
 /// A size that no index can write down would be stale for ever: it is told, and costs nobody else anything.
