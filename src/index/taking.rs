@@ -40,6 +40,21 @@ impl Index {
         claim: Option<&Claim>,
         alive: Duration,
     ) -> Result<Taken, IndexError> {
+        loop {
+            // Whoever was there first may have been forgotten in between: then this one is the first.
+            if let Some(taken) = self.accept_once(id, request, claim, alive).await? {
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn accept_once(
+        &self,
+        id: &str,
+        request: &Json,
+        claim: Option<&Claim>,
+        alive: Duration,
+    ) -> Result<Option<Taken>, IndexError> {
         let transaction = self.writer()?.begin().await?;
         let dialect = Dialect::of(&transaction);
         let (now, time) = (dialect.words().seconds, dialect.time("?"));
@@ -65,10 +80,11 @@ impl Index {
                 let row: Option<(String, String)> =
                     row.and_then(|row| row.map(read).transpose()).map_err(IndexError::Read)?;
                 transaction.rollback().await.map_err(IndexError::Write)?;
-                return Ok(match row {
-                    Some((hash, task)) if hash == claim.body_hash => Taken::Before(task),
-                    _ => Taken::Clash,
-                });
+                return Ok(row.map(
+                    |(hash, task)| {
+                        if hash == claim.body_hash { Taken::Before(task) } else { Taken::Clash }
+                    },
+                ));
             }
         }
         let insert = format!(
@@ -85,7 +101,7 @@ impl Index {
         ];
         transaction.execute_raw(dialect.sql(&insert, values)).await.map_err(IndexError::Write)?;
         transaction.commit().await.map_err(IndexError::Write)?;
-        Ok(Taken::New)
+        Ok(Some(Taken::New))
     }
 
     /// Forgets a task that could not begin, and the key under which it was asked for.
