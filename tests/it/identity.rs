@@ -548,7 +548,7 @@ fn law_07_a_marker_is_neither_read_nor_written_through_a_link() {
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(target, &place).unwrap();
             let told = |ran: Ran| {
-                assert!(ran.err.contains("is a link") && ran.err.contains("replace the link"), "{link} {ran:?}");
+                assert!(ran.err.contains("is a link") && ran.err.contains("remove the link"), "{link} {ran:?}");
             };
             told(playground.rebuild(&["--mode", "sync"]).ends(4));
             told(playground.run(&["storage", "bind", "--force"]).ends(4));

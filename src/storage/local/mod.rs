@@ -45,7 +45,7 @@ const STORE: &str = "LocalDisk";
 /// `Err` item whose source is a [`BadEntry`], after which the listing goes on. `.storm-index/` is not listed.
 ///
 /// It remembers which directory it was opened on: while another one is in its place, as when a disk is mounted or
-/// unmounted, every answer that would depend on it is an error.
+/// unmounted, no listing comes to its end, nothing is said to be absent, and nothing is written.
 #[derive(Debug, Clone)]
 pub struct LocalDisk {
     root: Root,
@@ -128,11 +128,6 @@ impl LocalDisk {
     /// leads out of the root or to nothing, the place is hidden rather than empty, and a root that went away says nothing
     /// about its files.
     fn absent_or_hidden(&self, location: &Path, absent: Error) -> Error {
-        // The root is looked at before and behind a second look at the place: a disk that comes back between the two looks
-        // would have to leave and come back once more.
-        if let Err(error) = self.check_root() {
-            return error;
-        }
         let (mut path, mut key) = (self.root().to_owned(), String::new());
         for segment in location.as_ref().split('/') {
             path.push(segment);
@@ -145,11 +140,32 @@ impl LocalDisk {
                     }
                 }
                 Ok(_) => {}
-                Err(e) if links::is_absent(&e, &path) => return self.check_root().err().unwrap_or(absent),
+                Err(e) if links::is_absent(&e, &path) => break,
                 Err(e) => return failed(&key, std::io::Error::other(e.to_string())),
             }
         }
-        failed(&key, std::io::Error::other("it appeared while it was looked for"))
+        // Asked once more where no other directory can come in between.
+        match self.root.hold().map(|held| held.look(location.as_ref())) {
+            Ok(Err(e)) if links::is_absent(&e, &path) => absent,
+            Ok(Ok(())) => failed(&key, std::io::Error::other("it appeared while it was looked for")),
+            Ok(Err(e)) => failed(&key, std::io::Error::other(e.to_string())),
+            Err(e) => failed("", e),
+        }
+    }
+
+    /// Reads what belongs to storm-index, in its place and nowhere else: it vouches for the storage.
+    fn read_in_place(&self, location: &Path, options: &GetOptions) -> Result<GetResult> {
+        self.find(location)?;
+        let held = self.root.hold().map_err(|e| failed("", e))?;
+        let other = |e: std::io::Error| failed(location.as_ref(), std::io::Error::other(e.to_string()));
+        let file = held.open(location.as_ref()).map_err(other)?;
+        let meta = facts::facts_of(&file.metadata().map_err(other)?, location.as_ref())?;
+        options.check_preconditions(&meta)?;
+        let range = options.range.as_ref().map_or(Ok(0..meta.size), |range| range.as_range(meta.size));
+        let range = range.map_err(|source| Error::Generic { store: STORE, source: Box::new(source) })?;
+        // Where it is on the disk is said in errors only.
+        let payload = GetResultPayload::File(file, location.as_ref().into());
+        Ok(GetResult { payload, meta, range, attributes: Default::default(), extensions: Default::default() })
     }
 
     fn check_root(&self) -> Result<()> {
@@ -159,13 +175,14 @@ impl LocalDisk {
     /// Checks that nothing on the way to `location`, which belongs to storm-index, is a link: what it leads to belongs to
     /// somebody else.
     fn check_in_place(&self, location: &Path) -> Result<()> {
-        let mut path = self.root().to_owned();
+        let (mut path, mut key) = (self.root().to_owned(), String::new());
         for segment in location.as_ref().split('/') {
             path.push(segment);
+            key = if key.is_empty() { segment.to_owned() } else { format!("{key}/{segment}") };
             if fs::symlink_metadata(&path).is_ok_and(|entry| entry.is_symlink()) {
                 let why = "this is a link, and the marker is neither read nor written through links; \
-                           replace the link by a copy of what it leads to, or remove it";
-                return Err(failed(location.as_ref(), std::io::Error::other(why)));
+                           remove the link, or put the marker itself in its place";
+                return Err(failed(&key, std::io::Error::other(why)));
             }
         }
         Ok(())
@@ -260,9 +277,10 @@ impl ObjectStore for LocalDisk {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let key = prefix.map(|p| format!("{p}/")).filter(|p| p != "/").unwrap_or_default();
-        let (root, path) = (self.root().to_owned(), self.root().join(&key));
+        let (this, path) = (self.clone(), self.root().join(&key));
         blocking(move || {
-            let mut read = Level::read(&root, path.clone(), key.clone()).map_err(|e| failed(&key, e))?;
+            let mut read = Level::read(this.root(), path.clone(), key.clone()).map_err(|e| failed(&key, e))?;
+            this.check_root()?;
             let mut level =
                 ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
             if let Some(error) = read.failed.take() {
@@ -289,6 +307,9 @@ impl ObjectStore for LocalDisk {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let (this, at, head) = (self.clone(), location.clone(), options.head);
+        if is_reserved(location.as_ref()) && !head {
+            return blocking(move || this.read_in_place(&at, &options)).await;
+        }
         let metadata = blocking(move || this.find(&at)).await?;
         if !head {
             return self.inner.get_opts(location, options).await.map_err(|error| self.told(location, error));

@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+
 /// The root of a storage.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
@@ -38,14 +40,55 @@ impl Root {
     /// # Errors
     /// When it is not: what is found or missing below it says nothing of the storage then. The error is never "not found".
     pub(super) fn check(&self) -> io::Result<()> {
-        let gone = |e: io::Error| io::Error::other(format!("the root of the storage is gone ({e})"));
+        let gone = |e: io::Error| io::Error::other(format!("it is gone ({e})"));
         // What is mounted on demand may have gone to sleep, and wakes up when it is entered.
         if id_of(&fs::metadata(&self.path).map_err(gone)?) == self.id
             || id_of(&entered(&self.path).map_err(gone)?) == self.id
         {
             return Ok(());
         }
-        Err(io::Error::other("the root of the storage is another one now (was a disk mounted or unmounted?)"))
+        Err(another())
+    }
+
+    /// Holds the directory, if it is still the same one.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(super) fn hold(&self) -> io::Result<Held> {
+        self.check()?;
+        let cannot = |e: io::Error| io::Error::other(format!("it cannot be entered ({e})"));
+        let held = File::open(&self.path).map_err(cannot)?;
+        // It may have changed since it was checked, but not since it was opened.
+        if id_of(&held.metadata().map_err(cannot)?) == self.id { Ok(Held(held)) } else { Err(another()) }
+    }
+}
+
+/// The root, held open: what is looked for below it is looked for there, whatever is mounted in its place meanwhile.
+#[derive(Debug)]
+pub(super) struct Held(File);
+
+impl Held {
+    /// Looks whether there is anything at `key`, be it a link.
+    ///
+    /// # Errors
+    /// When there is not, or it cannot be said.
+    pub(super) fn look(&self, key: &str) -> io::Result<()> {
+        statat(&self.0, key, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    /// Opens the file at `key`, to which no link may lead.
+    ///
+    /// # Errors
+    /// When there is no such file, or it cannot be opened.
+    pub(super) fn open(&self, key: &str) -> io::Result<File> {
+        let mut at = self.0.try_clone()?;
+        for segment in key.split('/') {
+            // Not waiting for whoever writes into a pipe, should it be one.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            at = File::from(openat(&at, segment, flags, Mode::empty())?);
+        }
+        Ok(at)
     }
 }
 
@@ -56,6 +99,10 @@ fn entered(path: &Path) -> io::Result<Metadata> {
         return Err(io::Error::from(io::ErrorKind::NotADirectory));
     }
     File::open(path).map_or(Ok(metadata), |directory| directory.metadata())
+}
+
+fn another() -> io::Error {
+    io::Error::other("it is another one now (was a disk mounted or unmounted?)")
 }
 
 fn id_of(metadata: &Metadata) -> (u64, u64) {
@@ -76,16 +123,34 @@ mod tests {
         assert!(root.check().is_ok());
         fs::write(at.join("a"), "").unwrap();
         assert!(root.check().is_ok(), "what lies in it may change");
+        let held = root.hold().unwrap();
         fs::rename(&at, &away).unwrap();
         let gone = root.check().unwrap_err();
         assert!(gone.to_string().contains("gone") && gone.kind() != io::ErrorKind::NotFound, "{gone}");
         fs::create_dir(&at).unwrap();
-        assert!(root.check().unwrap_err().to_string().contains("another one"));
+        for another in [root.check(), root.hold().map(drop)] {
+            assert!(another.unwrap_err().to_string().contains("another one"));
+        }
+        // What is held stays what it is.
+        assert!(held.look("a").is_ok() && held.open("a").is_ok() && held.look("b").is_err());
         fs::remove_dir(&at).unwrap();
         fs::write(&at, "").unwrap();
         assert!(root.check().is_err());
         fs::remove_file(&at).unwrap();
         fs::rename(&away, &at).unwrap();
         assert!(root.check().is_ok());
+    }
+
+    #[test]
+    fn no_link_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        fs::write(dir.path().join("a/b/c"), "").unwrap();
+        std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("c", dir.path().join("a/b/link")).unwrap();
+        let held = Root::open(dir.path()).unwrap().hold().unwrap();
+        for (key, opens) in [("a/b/c", true), ("a/b/link", false), ("link/b/c", false), ("a/x", false)] {
+            assert_eq!(held.open(key).is_ok(), opens, "{key}");
+        }
     }
 }
