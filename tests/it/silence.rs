@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::database;
 use crate::support::hanging::{Hanging, HangingDisk};
-use crate::support::playground::Playground;
+use crate::support::playground::{Playground, block_on};
 use crate::support::relay::Relay;
 use crate::support::server::Server;
 
@@ -109,7 +109,7 @@ fn a_connection_that_dies_in_the_middle_of_a_statement_is_given_up() {
     let Some((playground, relay)) = relayed() else { return };
     let key = playground.key(&["--admin"]);
     let hanging = Hanging::new();
-    let server = playground.serve_with(&["--lease-expiry", "2s", "--log-format", "json"], |command| {
+    let server = playground.serve_with(&["--lease-expiry", "8s", "--log-format", "json"], |command| {
         command.env("DATABASE_URL", relay.url(&playground.index.url()));
         hanging.set(command);
     });
@@ -119,6 +119,11 @@ fn a_connection_that_dies_in_the_middle_of_a_statement_is_given_up() {
     // Whose line that is can be seen.
     assert!(server.says("how far the task is could not be noted").contains(task));
     relay.speak();
+    // Whoever asks for the end of a task that gives no sign of life ends it.
+    let alive = "SELECT 'alive' FROM tasks WHERE alive_until > extract(epoch FROM clock_timestamp())";
+    while block_on(async { database::column(&playground.database().await, alive).await }).is_empty() {
+        std::thread::yield_now();
+    }
     // It is asked by somebody else, so it hears of it by the index alone.
     playground.run(&["task", "cancel", task]).ends(0);
     server.until(&key, task, |view| view["status"] == "CANCELLED");
