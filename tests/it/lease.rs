@@ -198,7 +198,8 @@ fn law_12_a_lost_lease_writes_nothing() {
     block_on(async {
         let index = Index::open(&database.url(), Access::Write).await.unwrap();
         index.add_user(NewUser { name: "u".into(), id: Some(1), prefix: None }).await.unwrap();
-        let lease = index.take_lease(Uuid::now_v7(), &json!({}), LeaseTerms::default()).await.unwrap();
+        let task = Uuid::now_v7();
+        let lease = index.take_lease(task, &json!({}), LeaseTerms::default()).await.unwrap();
         let writer = lease.writer();
         let record = |key: &str, first| {
             let object = ObjectFacts { key: key.into(), size: 1, last_modified: Timestamp::from_micros(5), etag: None };
@@ -207,6 +208,7 @@ fn law_12_a_lost_lease_writes_nothing() {
         assert_eq!(writer.write(&record("1/a", true), &[]).await.unwrap().created, 1);
         let db = database.connect().await;
         execute(&db, "UPDATE lease SET task_id = 'theirs'").await;
+        execute(&db, "UPDATE tasks SET status = 'FAILED'").await;
         for first in [true, false] {
             let lost = writer.write(&record("1/b", first), &[]).await;
             assert!(matches!(lost, Err(IndexError::LeaseLost)), "{lost:?}");
@@ -216,6 +218,11 @@ fn law_12_a_lost_lease_writes_nothing() {
         let lost = writer.delete(&[Candidate { id: facts.id, user: 1, version: facts.version }]).await;
         assert!(matches!(lost, Err(IndexError::LeaseLost)), "{lost:?}");
         assert!(matches!(writer.settle(&[1]).await, Err(IndexError::LeaseLost)));
+        // How the task ended is what its heir has said of it.
+        let outcome = Outcome { status: "SUCCESSFUL", result: json!({}), errors: json!([]) };
+        let lost = writer.end_task(&task.to_string(), &outcome).await;
+        assert!(matches!(lost, Err(IndexError::LeaseLost)), "{lost:?}");
+        assert_eq!(column(&db, "SELECT status FROM tasks").await, ["FAILED"]);
         assert_eq!(column(&db, "SELECT path FROM stored_files").await, ["a"]);
         // Giving back what is not held any more takes nothing away from its new holder.
         lease.release().await;
