@@ -123,10 +123,9 @@ async fn bind(storage: &Storage, index: &Index, force: bool) -> Result<Exit, Fai
     let marker = storage.marker();
     let plan = plan(&marker, bound).await?;
     if !force {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("{}; nothing was changed. Do it with --force", explain(&plan, bound)),
-        ));
+        let is_done = matches!(plan, Plan::Take(id) if Some(id) == bound);
+        let then = if is_done { "nothing has to be done" } else { "nothing was changed. Do it with --force" };
+        return Err(Failure::new(Exit::Usage, format!("{}; {then}", explain(&plan, bound))));
     }
     let id = match plan {
         Plan::Take(id) => id,

@@ -529,6 +529,21 @@ fn law_07_a_marker_that_is_not_shown_yet_is_not_overwritten() {
     });
 }
 
+/// What stands in the place of the marker and is none is told, with what is to be done.
+#[test]
+fn law_07_a_directory_in_the_place_of_the_marker_is_told() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    std::fs::create_dir_all(playground.path("files/.storm-index/identity.json")).unwrap();
+    for args in [&["storage", "status"][..], &["storage", "bind", "--force"], &["rebuild", "--mode", "sync"]] {
+        let ran = playground.run(args).ends(4);
+        assert!(ran.err.contains("identity.json") && ran.err.contains("it is a directory; remove it"), "{ran:?}");
+    }
+    assert!(playground.paths().is_empty());
+    std::fs::remove_dir(playground.path("files/.storm-index/identity.json")).unwrap();
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+}
+
 /// What a link in the place of the marker leads to is somebody's file.
 #[test]
 fn law_07_a_marker_is_neither_read_nor_written_through_a_link() {
@@ -613,7 +628,8 @@ fn law_07_status_tells_and_bind_mends() {
     let good = status(0);
     assert_eq!((&good["marker"], &good["storage_id"], &good["bound_to"]), (&json!("found"), &json!(id), &json!(id)));
     assert!(playground.run(&["storage", "status"]).ends(0).out.contains("would go"));
-    playground.run(&["storage", "bind"]).ends(2).complains(&[&id, "already"]);
+    let done = playground.run(&["storage", "bind"]).ends(2).complains(&[&id, "already", "nothing has to be done"]);
+    assert!(!done.err.contains("--force"), "{done:?}");
     let unchecked = playground.run(&["storage", "status", "--identity", "none", "--format", "json"]).ends(0).json();
     assert_eq!(unchecked["marker"], "unchecked");
 

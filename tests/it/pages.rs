@@ -21,6 +21,11 @@ fn key(n: usize) -> String {
     format!("1/k{n:02}")
 }
 
+/// A page of empty folder markers, which are no objects, for these keys.
+fn page_of_markers(keys: &[String], end: &str) -> String {
+    page_of(keys, end).replace("</Key>", "/</Key>").replace("<Size>1", "<Size>0")
+}
+
 /// A page of an object for each of these keys, and how it says that it ends.
 fn page_of(keys: &[String], end: &str) -> String {
     let contents = keys.iter().map(|key| {
@@ -175,6 +180,33 @@ fn law_06_a_page_that_comes_again_hides_all_up_to_the_next_new_key() {
             assert_eq!(left, 60 - gone, "{pages:?}");
         });
     }
+}
+
+/// A page that comes again in the place of another one hides that one also when nothing of it is an object.
+#[test]
+fn law_06_a_page_of_no_objects_that_comes_again_is_no_page() {
+    let places = places();
+    block_on(async {
+        let world = World::new(&places).await;
+        let odd = |end: &str| page_of(&["1/k09//a".to_owned(), "1/k09//b".to_owned()], end);
+        let markers = |end: &str| page_of_markers(&["1/k09a".to_owned(), "1/k09b".to_owned()], end);
+        let rest = || sequence(&(1..6).map(tens).collect::<Vec<_>>());
+        for (page, unindexable) in [(&odd as &dyn Fn(&str) -> String, 2), (&markers, 0)] {
+            let twice = |at: usize| [page(&more(&format!("t{at}"))), page(&more(&format!("u{at}")))];
+            // Once: the listing is taken up behind its last key.
+            world.answer([page_of(&tens(0), &more("s"))].into_iter().chain(twice(0)).chain(rest()));
+            server(world.backend).faults().blind = true;
+            let report = world.run(Mode::Clean).await;
+            assert_eq!((report.tally.orphaned, report.tally.deleted, report.tally.objects), (0, 0, 60), "{report:?}");
+            assert_eq!((report.tally.unindexable, report.problems.len()), (unindexable, 0), "{report:?}");
+            // And again: what comes behind is unknown.
+            world.answer([page_of(&tens(0), &more("s"))].into_iter().chain(twice(0)).chain(twice(1)));
+            let report = world.run(Mode::Clean).await;
+            assert_eq!((report.tally.orphaned, report.tally.deleted), (0, 0), "{report:?}");
+            assert_eq!((report.incomplete_users, report.problems.len()), (vec![1], 1));
+            assert!(report.problems[0].message.contains("went back"), "{:?}", report.problems);
+        }
+    });
 }
 
 /// A listing that stands still ends in doubt, whatever its pages have instead of objects; so does one level of it.

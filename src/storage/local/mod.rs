@@ -114,6 +114,9 @@ impl LocalDisk {
                 .map_err(|reason| failed(key, std::io::Error::other(reason.to_string())))?;
         }
         let metadata = if entry.is_symlink() { fs::metadata(&real).map_err(|e| failed(key, e))? } else { entry };
+        if metadata.is_dir() && is_reserved(key) {
+            return Err(failed(key, std::io::Error::other("it is a directory; remove it")));
+        }
         if metadata.is_dir() {
             self.check_root()?;
             return Err(absent(std::io::Error::from(std::io::ErrorKind::IsADirectory)));

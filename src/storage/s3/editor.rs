@@ -10,7 +10,7 @@ use object_store::client::{
 };
 use object_store::path::Path;
 
-use super::course::COURSE;
+use super::course::{COURSE, Extent};
 use super::page::{self, PageError};
 use super::xml::{inner, unescape};
 
@@ -43,13 +43,14 @@ impl HttpService for Editor {
         let body = body.bytes().await.map_err(|e| HttpError::new(HttpErrorKind::Interrupted, e))?;
         let Ok(text) = std::str::from_utf8(&body) else { return Err(none(PageError::Other("no UTF-8".to_owned()))) };
         page::check(text, token.as_deref()).map_err(none)?;
-        let Edited { text: edited, odd, greatest } = edit(text, one_level);
+        let Edited { text: edited, odd, extent, shown } = edit(text, one_level);
         let gone_on = COURSE.try_with(|course| {
             let mut course = course.lock().unwrap_or_else(PoisonError::into_inner);
+            course.go_on(extent, shown)?;
             // One level is asked for to see folders; its odd keys are told by the listing of all, outside of which there
             // is no place for them.
             course.odd.extend(odd.into_iter().filter(|_| !one_level));
-            course.go_on(greatest)
+            Ok(())
         });
         gone_on.unwrap_or(Ok(())).map_err(none)?;
         head.headers.remove("content-length");
@@ -92,14 +93,16 @@ struct Edited {
     text: Option<String>,
     /// The keys that no path can hold.
     odd: Vec<String>,
-    /// The greatest key or folder, of those that were left out too.
-    greatest: Option<String>,
+    /// The keys and folders, those that were left out too.
+    extent: Extent,
+    /// Whether anything is left that the library turns into objects or folders.
+    shown: bool,
 }
 
 /// Leaves out of a list answer what is no object, and of one level, which is asked for to see its folders, the objects
 /// too: there may be millions.
 fn edit(text: &str, one_level: bool) -> Edited {
-    let (mut edited, mut odd, mut greatest) = (None::<String>, Vec::new(), None::<String>);
+    let (mut edited, mut odd, mut extent, mut shown) = (None::<String>, Vec::new(), Extent::default(), false);
     let (mut copied, mut from) = (0, 0);
     let addressable = |key: &str| Path::parse(key).is_ok_and(|path| path.as_ref() == key);
     while let Some((start, end)) = find_element(text, from) {
@@ -107,8 +110,8 @@ fn edit(text: &str, one_level: bool) -> Edited {
         let element = &text[start..end];
         let key = inner(element, "Key").map(unescape);
         let folder = inner(element, "Prefix").map(unescape);
-        if key.as_deref().or(folder.as_deref()) > greatest.as_deref() {
-            greatest = key.clone().or_else(|| folder.clone());
+        if let Some(key) = key.as_deref().or(folder.as_deref()) {
+            extent.take(key);
         }
         match (key, folder) {
             (Some(key), _) if !addressable(&key) => {
@@ -118,7 +121,10 @@ fn edit(text: &str, one_level: bool) -> Edited {
             }
             (Some(_), _) if one_level => {}
             (None, Some(folder)) if !addressable(folder.strip_suffix('/').unwrap_or(&folder)) || folder == "/" => {}
-            _ => continue,
+            _ => {
+                shown = true;
+                continue;
+            }
         }
         edited.get_or_insert_with(String::new).push_str(&text[copied..start]);
         copied = end;
@@ -126,7 +132,7 @@ fn edit(text: &str, one_level: bool) -> Edited {
     if let Some(edited) = &mut edited {
         edited.push_str(&text[copied..]);
     }
-    Edited { text: edited, odd, greatest }
+    Edited { text: edited, odd, extent, shown }
 }
 
 /// Finds the next object or folder of a list answer.
@@ -159,17 +165,20 @@ mod tests {
         let edited = edit(&text, false);
         assert_eq!(edited.text.unwrap(), page(&[("a", 1), ("z&amp;", 1)]));
         assert_eq!(edited.odd, ["full/", "x//y", "x\ny", "/lead"]);
-        assert_eq!(edited.greatest.unwrap(), "z&");
+        assert_eq!((edited.extent.least.unwrap(), edited.extent.greatest.unwrap()), ("/lead".into(), "z&".into()));
+        assert!(edited.shown);
     }
 
     #[test]
     fn an_ordinary_page_is_not_touched() {
-        let as_it_is =
-            |greatest: Option<&str>, text| Edited { text, odd: vec![], greatest: greatest.map(str::to_owned) };
+        let as_it_is = |ends: Option<(&str, &str)>, text, shown| {
+            let (least, greatest) = ends.map(|(least, greatest)| (least.to_owned(), greatest.to_owned())).unzip();
+            Edited { text, odd: vec![], extent: Extent { least, greatest }, shown }
+        };
         let text = page(&[("a", 1), ("b/c#1", 0), ("%2F", 0), ("é", 0)]);
-        assert_eq!(edit(&text, false), as_it_is(Some("é"), None));
-        assert_eq!(edit(&page(&[]), false), as_it_is(None, None));
-        assert_eq!(edit(&page(&[("a", 1), ("b", 0)]), true), as_it_is(Some("b"), Some(page(&[]))));
+        assert_eq!(edit(&text, false), as_it_is(Some(("%2F", "é")), None, true));
+        assert_eq!(edit(&page(&[]), false), as_it_is(None, None, false));
+        assert_eq!(edit(&page(&[("a", 1), ("b", 0)]), true), as_it_is(Some(("a", "b")), Some(page(&[])), false));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(super) enum PageError {
     /// It goes on where it began.
     #[error("the listing goes round in a circle: the server says again and again that it goes on at the same place")]
     SamePlace,
+    /// It has keys from before, and shows none that would tell.
+    #[error("the server went back to {0:?} in the listing, perhaps in the place of what comes next")]
+    WentBack(String),
     /// It is one of many that bring nothing.
     #[error("the listing goes round in a circle: more than {0} answers in a row had no new key")]
     Barren(usize),
