@@ -1,6 +1,8 @@
 //! What falls silent, a storage or a database, keeps the server neither from listening, nor from answering, nor from its
 //! end.
 
+use std::process::Stdio;
+
 use serde_json::json;
 
 use crate::support::database;
@@ -127,4 +129,26 @@ fn a_connection_that_dies_in_the_middle_of_a_statement_is_given_up() {
     // It is asked by somebody else, so it hears of it by the index alone.
     playground.run(&["task", "cancel", task]).ends(0);
     server.until(&key, task, |view| view["status"] == "CANCELLED");
+}
+
+/// Whoever falls silent in the middle of a transaction keeps its locks for a while and not for ever.
+#[test]
+fn law_12_a_holder_that_falls_silent_in_the_middle_keeps_nothing_for_ever() {
+    let Some((playground, relay)) = relayed() else { return };
+    playground.write("1/a", "x");
+    // In the very transaction that takes the lease.
+    relay.silence("INSERT INTO tasks");
+    let mut command = playground.command();
+    command.env("DATABASE_URL", relay.url(&playground.index.url())).args(["rebuild", "--mode", "sync", "-q"]);
+    let mut silent = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let waits = "SELECT 'waits' FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+    while block_on(async { database::column(&playground.database().await, waits).await }).is_empty() {
+        assert!(silent.try_wait().unwrap().is_none(), "it ended before it was silent");
+        std::thread::yield_now();
+    }
+    // Each of them waits for a while by itself.
+    let ended = (0..20).map(|_| playground.rebuild(&["--mode", "sync"])).find(|ran| ran.code == 0);
+    silent.kill().unwrap();
+    silent.wait().unwrap();
+    assert_eq!(ended.expect("the lock never falls").result()["records_created"], 1);
 }

@@ -172,9 +172,11 @@ async fn connect(
             "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET default_transaction_read_only = on; \
              SET enable_sort = off; SET enable_bitmapscan = off; SET jit = off"
         }
+        // Nor does one who falls silent in the middle of a transaction, or whose host is gone, keep its locks for ever.
         Access::Write => {
             "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET client_min_messages = warning; SET jit = off; \
-             SET default_transaction_isolation = 'read committed'"
+             SET default_transaction_isolation = 'read committed'; SET idle_in_transaction_session_timeout = '30s'; \
+             SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
         }
     };
     let mine = options.clone();
