@@ -17,6 +17,7 @@ mod m20261123_000010_tasks_alive;
 mod m20261123_000011_api_keys;
 mod m20261123_000012_audits;
 mod m20261126_000013_journal_horizon;
+mod m20261126_000014_linked_files_stay;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000011_api_keys::Migration),
             Box::new(m20261123_000012_audits::Migration),
             Box::new(m20261126_000013_journal_horizon::Migration),
+            Box::new(m20261126_000014_linked_files_stay::Migration),
         ]
     }
 }

@@ -61,6 +61,8 @@ impl Search {
                     async move {
                         let glance = match &key {
                             Some(key) => storage.glance(key).await,
+                            // Without a record it opens nothing, whatever the storage has.
+                            None if link.path.is_none() => Glance::Absent,
                             None => Glance::Unaddressable,
                         };
                         (link, glance)
@@ -104,6 +106,7 @@ impl Search {
 
     fn unanswered(&mut self, link: &ShareLink, trouble: &Trouble) {
         self.unanswered += 1;
-        output::complain(&format!("{:?} of user {}: {}", link.path, link.user_id, trouble.message));
+        let (path, user) = (link.path.as_deref().unwrap_or_default(), link.user_id.unwrap_or_default());
+        output::complain(&format!("{path:?} of user {user}: {}", trouble.message));
     }
 }

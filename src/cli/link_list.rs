@@ -31,8 +31,9 @@ impl LinkList {
             Format::Text => {
                 let state = if link.is_active { "active" } else { "ended" };
                 let ends = link.expires_at.as_deref().unwrap_or("never");
-                let user = link.user_id.to_string();
-                output::line(&columns([&link.token, &user, state, ends, &link.path]));
+                let user = link.user_id.map_or_else(|| "-".to_owned(), |user| user.to_string());
+                let path = link.path.as_deref().unwrap_or("(its record is gone)");
+                output::line(&columns([&link.token, &user, state, ends, path]));
             }
         }
         self.printed += 1;

@@ -29,14 +29,14 @@ async fn carry_out(command: ShareCommand, index: &Index) -> Result<Exit, Failure
                 let micros = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
                 Timestamp::from_micros(clock::now().micros().saturating_add(micros))
             };
-            let new = NewLink { user: user.id, path, token: token()?, expires_at: expires.map(ends) };
+            let new = NewLink { user: user.id, path: path.clone(), token: token()?, expires_at: expires.map(ends) };
             let link = index.create_link(new).await?;
             match format {
                 Format::Json => output::json(&link),
                 Format::Text => {
                     output::line(&link.token);
                     let until = link.expires_at.unwrap_or_else(|| "it is revoked".to_owned());
-                    output::advise(&format!("this token opens {:?} of user {} until {until}", link.path, link.user_id));
+                    output::advise(&format!("this token opens {path:?} of user {user_id} until {until}"));
                 }
             }
         }

@@ -36,8 +36,8 @@ const PROBLEMS: &[(&str, &str)] = &[
     ("unsupported_media_type", "send the body as application/json"),
     ("unknown_user", "there is no user 99; see `storm-index user list`"),
     ("nested_prefix", "one user's prefix lies inside another's"),
-    ("name_taken", "cannot register prefix \"bob\" as user \"bob\": that name belongs to the user of prefix \"b\""),
-    ("id_taken", "cannot register prefix \"7\" as user 7: that id belongs to the user of prefix \"old\""),
+    ("name_taken", "prefix \"bob\" cannot be user \"bob\"'s: that name belongs to the user of prefix \"b\""),
+    ("id_taken", "prefix \"7\" cannot be user 7's: that id belongs to the user of prefix \"old\""),
     (
         "idempotency_key_reused",
         "this Idempotency-Key was used with another body within the last 24 hours; use a new key for a new request",

@@ -175,7 +175,10 @@ pub enum IndexError {
     #[error(transparent)]
     Prefix(#[from] PrefixError),
     /// Two prefixes would nest.
-    #[error("prefix {new:?} and prefix {old:?} of user {owner:?} would lie within each other; prefixes never nest")]
+    #[error(
+        "prefix {new:?} and prefix {old:?} of user {owner:?} would lie within each other; prefixes never nest, so choose \
+         another one (--prefix)"
+    )]
     Nested {
         /// The prefix that was asked for.
         new: String,
@@ -185,7 +188,7 @@ pub enum IndexError {
         owner: String,
     },
     /// A name or id that another user has.
-    #[error("cannot register prefix {prefix:?} as user {wanted}: that {what} belongs to the user of prefix {owner:?}")]
+    #[error("prefix {prefix:?} cannot be user {wanted}'s: that {what} belongs to the user of prefix {owner:?}")]
     Taken {
         /// The prefix that wanted it.
         prefix: String,
@@ -196,6 +199,9 @@ pub enum IndexError {
         /// The prefix of the user who has it.
         owner: String,
     },
+    /// No user can come after the one of the highest id.
+    #[error("no id is left above the highest one; name a free id with --id")]
+    NoIdLeft,
     /// A text that cannot be a user's name.
     #[error("{0:?} cannot be a name: it is empty, longer than 1,024 bytes, or has a control character")]
     BadName(String),
@@ -242,6 +248,7 @@ impl IndexError {
             Self::Nested { .. } => "nested_prefix",
             Self::Taken { what: "id", .. } => "id_taken",
             Self::Taken { .. } => "name_taken",
+            Self::NoIdLeft => "no_id_left",
             Self::BadName(_) => "bad_name",
             Self::StillShared { .. } => "still_shared",
         }
@@ -260,6 +267,7 @@ impl IndexError {
             | Self::Prefix(_)
             | Self::Nested { .. }
             | Self::Taken { .. }
+            | Self::NoIdLeft
             | Self::BadName(_)
             | Self::StillShared { .. } => true,
             Self::Open { .. }
@@ -297,7 +305,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("database or disk is full", "the disk is full; make room and run again"),
     ("disk I/O error", "the disk fails (I/O error); check it, and whether it is full"),
     ("file is not a database", "the file is not a SQLite database; name another one"),
-    ("malformed", "the file is damaged; restore it from a backup, or delete it and rebuild with --adopt"),
+    (
+        "malformed",
+        "the file is damaged; restore it from a backup, or save what people made with `storm-index index export`, then delete \
+         it, rebuild with --adopt and import that",
+    ),
     ("password authentication failed", "the user or the password is wrong; check DATABASE_URL"),
     ("Connection refused", "no server answers there; check host and port, and whether it runs"),
     ("failed to lookup address", "the host is unknown; check its name in DATABASE_URL"),

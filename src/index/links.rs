@@ -33,11 +33,11 @@ pub struct ShareLink {
     pub id: i64,
     /// The secret that opens it.
     pub token: String,
-    /// The user whose file it is.
-    pub user_id: UserId,
-    /// The path below the user's prefix.
-    pub path: String,
-    /// The record of the file.
+    /// The user whose file it is, unless the record is gone.
+    pub user_id: Option<UserId>,
+    /// The path below the user's prefix, unless the record is gone.
+    pub path: Option<String>,
+    /// The record of the file. No run takes it away, but on SQLite a program that does not ask for foreign keys could.
     pub stored_file_id: RecordId,
     /// Whether it opens anything now: neither revoked nor expired.
     pub is_active: bool,
@@ -89,8 +89,8 @@ impl Index {
         Ok(ShareLink {
             id,
             token: new.token,
-            user_id: new.user,
-            path: new.path,
+            user_id: Some(new.user),
+            path: Some(new.path),
             stored_file_id: record,
             is_active: true,
             expires_at: new.expires_at.map(Timestamp::to_text),

@@ -21,7 +21,7 @@ const PAGE: i64 = 1_000;
 pub struct PlacedLink {
     /// The link.
     pub link: ShareLink,
-    /// The key; `None` when its user's prefix cannot be one.
+    /// The key; `None` when its user's prefix cannot be one, or the link has no record.
     pub key: Option<String>,
 }
 
@@ -61,7 +61,8 @@ impl Index {
         // The page is cut before anything is looked up for it.
         let query = format!(
             "{select} FROM (SELECT * FROM share_links WHERE id > ? ORDER BY id LIMIT ?) AS links \
-             JOIN stored_files ON stored_files.id = stored_file_id LEFT JOIN users ON users.id = user_id ORDER BY links.id"
+             LEFT JOIN stored_files ON stored_files.id = stored_file_id LEFT JOIN users ON users.id = user_id \
+             ORDER BY links.id"
         );
         let values = [unix_seconds(clock::now()).into(), after.unwrap_or(i64::MIN).into(), PAGE.into()];
         let rows = self.reader.query_all_raw(dialect.sql(&query, values)).await.map_err(IndexError::Read)?;
@@ -115,7 +116,7 @@ fn placed(row: &QueryResult) -> Result<PlacedLink, DbErr> {
         id: row.try_get_by_index(0)?,
         token: lossy(row, 1)?.unwrap_or_default(),
         user_id: row.try_get_by_index(2)?,
-        path: lossy(row, 3)?.unwrap_or_default(),
+        path: lossy(row, 3)?,
         stored_file_id: row.try_get_by_index(4)?,
         is_active: row.try_get_by_index(5)?,
         expires_at: lossy(row, 6)?.map(told),

@@ -16,7 +16,7 @@ use super::error::IndexError;
 use super::retry::{patiently, unconfirmed};
 use super::writes::{Writer, json, unix_seconds};
 use crate::clock;
-use crate::model::{Prefix, Timestamp, UserId};
+use crate::model::{HIGHEST_USER_ID, Prefix, Timestamp, UserId};
 
 /// A registered user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -380,7 +380,8 @@ pub(super) async fn rows(db: &impl ConnectionTrait) -> Result<Vec<UserRow>, Inde
 
 /// Returns an id that no user has or had.
 async fn next_id(db: &impl ConnectionTrait) -> Result<UserId, IndexError> {
-    let query = Dialect::of(db).words().next_user_id;
+    let query = Dialect::of(db).words().last_user_id;
     let row = db.query_one_raw(sql(db, query, [])).await.map_err(IndexError::Read)?;
-    row.map_or(Ok(1), |row| row.try_get_by_index(0)).map_err(IndexError::Read)
+    let last = row.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(IndexError::Read)?;
+    Some(last).filter(|last| *last < HIGHEST_USER_ID).map(|last| last + 1).ok_or(IndexError::NoIdLeft)
 }

@@ -53,8 +53,8 @@ pub(super) struct Words {
     pub(super) encoding: (&'static str, &'static str),
     /// The collation of `stored_files.path`; empty where it can only be the right one.
     pub(super) collation: &'static str,
-    /// An id above all that users have or had.
-    pub(super) next_user_id: &'static str,
+    /// The highest id that a user has or had.
+    pub(super) last_user_id: &'static str,
     /// Run when a user has been given an id, so that it is never given again.
     pub(super) keep_user_id: &'static str,
     /// Run before users are changed: they are changed by one program at a time.
@@ -88,8 +88,8 @@ static SQLITE: Words = Words {
     small_steps: "",
     encoding: ("PRAGMA encoding", "UTF-8"),
     collation: "",
-    next_user_id: "SELECT max(ifnull((SELECT max(id) FROM users), 0), \
-                   ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'users'), 0)) + 1",
+    last_user_id: "SELECT max(ifnull((SELECT max(id) FROM users), 0), \
+                   ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'users'), 0))",
     keep_user_id: "",
     lock_users: "",
     lock_records: &[],
@@ -121,9 +121,9 @@ static POSTGRES: Words = Words {
                 JOIN pg_catalog.pg_collation ON pg_collation.oid = attcollation \
                 WHERE attrelid = to_regclass('stored_files') AND attname = 'path' AND collname NOT IN ('C', 'POSIX', 'ucs_basic')",
     // The view shows nothing to whoever may not see it, which is enough for a look.
-    next_user_id: "SELECT greatest((SELECT coalesce(max(id), 0) FROM users), \
+    last_user_id: "SELECT greatest((SELECT coalesce(max(id), 0) FROM users), \
                    (SELECT coalesce(max(last_value), 0) FROM pg_catalog.pg_sequences \
-                   WHERE schemaname = current_schema() AND sequencename = 'users_id_seq')) + 1",
+                   WHERE schemaname = current_schema() AND sequencename = 'users_id_seq'))",
     keep_user_id: "SELECT setval('users_id_seq', greatest(?, (SELECT last_value FROM users_id_seq)))",
     // Keeps writers of users out, but neither readers nor those who only need a user to stay.
     lock_users: "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE",

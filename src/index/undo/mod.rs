@@ -102,7 +102,7 @@ impl Conflict {
         match self {
             Self::UserGone => "its user is gone; `storm-index user add --id` brings the user back, then restore again",
             Self::Edited => "somebody has changed it since, by hand; it stays as it is",
-            Self::Gone => "somebody has deleted it since, by hand; it stays deleted",
+            Self::Gone => "it was deleted since, by hand or with its user; it stays deleted",
             Self::PlaceHeld => "its path is held by a record that cannot be moved back; it stays as it is",
             Self::Shared => "it has an active share link by now, so it stays; revoke the link and restore again",
             Self::Unreadable => "its line in the journal cannot be read; it stays as it is",
