@@ -87,7 +87,7 @@ pub struct Serve {
 struct File {
     storage: Option<String>,
     database: Option<String>,
-    database_connections: Option<u32>,
+    database_connections: Option<NonZeroU32>,
     log_format: Option<LogFormat>,
     identity: Option<Identity>,
     #[serde(default, deserialize_with = "duration")]
@@ -144,7 +144,7 @@ impl Config {
         Ok(Self {
             storage: given.storage.or(file.storage),
             database: given.database.or(file.database).unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
-            database_connections: given.database_connections.or(file.database_connections),
+            database_connections: given.database_connections.or(file.database_connections.map(NonZeroU32::get)),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             identity: given.identity.or(file.identity).unwrap_or_default(),
             lease_expiry: given.lease_expiry.or(file.lease_expiry),
@@ -195,12 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_settings_are_errors() {
+    fn unknown_and_impossible_settings_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
-        std::fs::write(&file, "storagee = '/x'\n").unwrap();
-        let error = Config::load(Given { file: Some(file), ..Given::default() }).unwrap_err().to_string();
-        assert!(error.contains("storagee") && error.lines().count() == 1, "{error}");
+        for (setting, word) in [("storagee = '/x'\n", "storagee"), ("database_connections = 0\n", "nonzero")] {
+            std::fs::write(&file, setting).unwrap();
+            let error = Config::load(Given { file: Some(file.clone()), ..Given::default() }).unwrap_err().to_string();
+            assert!(error.contains(word) && error.lines().count() == 1, "{error}");
+        }
         let missing = Given { file: Some("/no/such/file".into()), ..Given::default() };
         assert!(matches!(Config::load(missing), Err(ConfigError::Unreadable { .. })));
     }

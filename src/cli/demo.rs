@@ -19,6 +19,8 @@ const PLACE: &str = "data";
 const FILES: &str = "data/files";
 /// Says that a directory is a playground, which may be thrown away.
 const SIGN: &str = "data/.storm-index-demo";
+/// What it says as long as the playground is not whole.
+const UNFINISHED: &str = "`storm-index demo` is making this\n";
 
 /// What the index has seen: user's prefix, path below it, content.
 const SEEN: &[(&str, &str, &str)] = &[
@@ -46,15 +48,17 @@ const CHANGED: &[(&str, &str)] =
 const REMOVED: &[&str] = &["1/photos/2024/cat.jpg", "1/documents/taxes.pdf", "teams/alpha/notes/monday.txt"];
 
 pub(super) async fn run(args: &DemoArgs, loudness: Loudness) -> Result<Exit, Failure> {
-    let there = Path::new(SIGN).exists();
+    let sign = fs::read_to_string(SIGN).ok();
+    let (there, is_whole) = (sign.is_some(), sign.is_some_and(|sign| sign != UNFINISHED));
     let trouble = |e: io::Error| Failure::new(Exit::Failed, format!("the playground in ./{PLACE} cannot be made: {e}"));
-    if there && args.fresh {
+    let fresh = args.fresh || !is_whole;
+    if there && fresh {
         fs::remove_dir_all(PLACE).map_err(trouble)?;
     } else if !there && Path::new(PLACE).exists() {
         let message = format!("./{PLACE} exists and is no playground; run the demo in another directory");
         return Err(Failure::new(Exit::Usage, message));
     }
-    if !there || args.fresh {
+    if fresh {
         output::advise(&format!("making a playground in ./{PLACE}"));
         make().await.map_err(|e| match e {
             Made::Disk(e) => trouble(e),
@@ -111,6 +115,8 @@ impl<E: Into<crate::error::Error>> From<E> for Made {
 
 async fn make() -> Result<(), Made> {
     fs::create_dir_all(FILES)?;
+    // First of all: one that was interrupted is a playground too, and may be thrown away.
+    fs::write(SIGN, UNFINISHED)?;
     for (prefix, path, content) in SEEN {
         write(&format!("{prefix}/{path}"), content)?;
     }

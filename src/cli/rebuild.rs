@@ -90,7 +90,6 @@ async fn reconcile(
     if let Some(user) = request.user {
         index.user(user).await?;
     }
-    // Only now: a run that cannot begin leaves an earlier report as it is.
     if let Err(failure) = screen.open_report(storage.root(), index.files()) {
         return Ok(Err(failure));
     }
@@ -199,6 +198,12 @@ impl Observer for Screen {
     fn wants(&self, kind: FindingKind) -> bool {
         let in_file = kind != FindingKind::Matched || self.loudness == Loudness::All;
         (self.file.is_some() && in_file) || self.prints(kind)
+    }
+
+    fn begins(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.begin();
+        }
     }
 
     fn finding(&mut self, evidence: &Evidence) {

@@ -1,6 +1,6 @@
 //! `--report`: every finding in a file.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ pub(super) struct ReportFile {
     file: BufWriter<File>,
     path: PathBuf,
     is_csv: bool,
+    /// Whether it has what an earlier run has left.
+    is_old: bool,
     trouble: Option<std::io::Error>,
 }
 
@@ -31,7 +33,7 @@ impl ReportFile {
         Err(Failure::new(Exit::Usage, format!("report {path:?}: the name has to end in .ndjson or .csv")))
     }
 
-    /// Makes the file, or empties it; never within the storage at `root`, where only its users write, nor in
+    /// Makes the file, or takes the one that is there, as it is until [`ReportFile::begin`]; never within the storage at `root`, where only its users write, nor in
     /// place of one of the files of the `index`.
     pub(super) fn create(path: &Path, root: Option<&Path>, index: &[PathBuf]) -> Result<Self, Failure> {
         let refused = |e: std::io::Error| Failure::new(Exit::Usage, format!("report {path:?} cannot be written: {e}"));
@@ -58,13 +60,29 @@ impl ReportFile {
                 format!("report {path:?} is a hard link, perhaps to a file of the storage; name another file");
             return Err(Failure::new(Exit::Usage, message));
         }
-        let file = File::create(path).map_err(refused)?;
+        let file = File::options().write(true).create(true).truncate(false).open(path).map_err(refused)?;
         let is_csv = path.extension().is_some_and(|e| e == "csv");
-        let mut report = Self { file: BufWriter::new(file), path: path.to_owned(), is_csv, trouble: None };
-        if is_csv {
-            report.trouble = report.file.write_all(csv_header().as_bytes()).err();
+        Ok(Self { file: BufWriter::new(file), path: path.to_owned(), is_csv, is_old: true, trouble: None })
+    }
+
+    /// Empties the file for the findings of a run that may begin. Two runs at a time would write over each other: the first
+    /// one has the file, and the other one's report is not whole.
+    pub(super) fn begin(&mut self) {
+        if std::mem::take(&mut self.is_old) {
+            self.trouble = self.empty().err();
         }
-        Ok(report)
+    }
+
+    fn empty(&mut self) -> std::io::Result<()> {
+        let file = self.file.get_ref();
+        if file.metadata()?.is_file() {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => return Err(std::io::Error::other("another run is writing it")),
+                // Not every file system has locks.
+                Ok(()) | Err(TryLockError::Error(_)) => file.set_len(0)?,
+            }
+        }
+        if self.is_csv { self.file.write_all(csv_header().as_bytes()) } else { Ok(()) }
     }
 
     /// Takes a finding. Trouble is told at the end: a run that is under way is worth more than its report.

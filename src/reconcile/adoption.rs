@@ -28,8 +28,12 @@ impl Adoption {
     /// gets an id from `next_id` on, which is above all of users and decimals, and its own text as name.
     ///
     /// # Errors
-    /// When a name or id is another user's.
-    pub(super) fn plan(mut folders: Vec<String>, scopes: &Scopes, next_id: UserId) -> Result<Self, IndexError> {
+    /// When a name or id is another user's: the folder, and what is in its way. Nothing is if the folder has no object.
+    pub(super) fn plan(
+        mut folders: Vec<String>,
+        scopes: &Scopes,
+        next_id: UserId,
+    ) -> Result<Self, (String, IndexError)> {
         folders.retain(|folder| scopes.is_free(folder));
         folders.sort_unstable();
         folders.dedup();
@@ -48,7 +52,8 @@ impl Adoption {
             // The folders themselves differ, and so do the ids that they get: only a registered user can be in the way.
             let owner = id.and_then(|id| ids.get(&id));
             for other in owner.into_iter().chain(names.get(folder.as_str())) {
-                check_free(std::slice::from_ref(*other), id.unwrap_or(free), &folder, &prefix)?;
+                check_free(std::slice::from_ref(*other), id.unwrap_or(free), &folder, &prefix)
+                    .map_err(|error| (folder.clone(), error))?;
             }
             users.insert(folder, Planned { id, prefix });
         }
@@ -81,12 +86,12 @@ mod tests {
         folders: &[&str],
         owned: &[(UserId, &str, &str)],
         next_id: UserId,
-    ) -> Result<Vec<(String, UserId)>, IndexError> {
+    ) -> Result<Vec<(String, UserId)>, (String, IndexError)> {
         let users = owned
             .iter()
             .map(|(id, name, prefix)| User { id: *id, name: (*name).into(), prefix: Prefix::parse(prefix).unwrap() })
             .collect();
-        let scopes = Scopes::new(users)?;
+        let scopes = Scopes::new(users).unwrap();
         let mut adoption = Adoption::plan(folders.iter().map(|f| (*f).to_owned()).collect(), &scopes, next_id)?;
         let mut met: Vec<String> = folders.iter().map(|folder| format!("{folder}/x")).collect();
         met.sort_unstable();
@@ -117,9 +122,13 @@ mod tests {
 
     #[test]
     fn a_taken_name_or_id_names_both() {
-        let error = plan(&["7"], &[(7, "old", "somewhere")], 8).unwrap_err().to_string();
+        let (folder, error) = plan(&["7"], &[(7, "old", "somewhere")], 8).unwrap_err();
+        let error = error.to_string();
+        assert_eq!(folder, "7");
         assert!(error.contains("\"7\"") && error.contains("\"somewhere\""), "{error}");
-        let error = plan(&["bob"], &[(1, "bob", "b")], 2).unwrap_err().to_string();
+        let (folder, error) = plan(&["bob", "carl"], &[(1, "bob", "b")], 2).unwrap_err();
+        let error = error.to_string();
+        assert_eq!(folder, "bob");
         assert!(error.contains("\"bob\"") && error.contains("\"b\""), "{error}");
     }
 

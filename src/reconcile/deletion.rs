@@ -1,7 +1,7 @@
 //! The second half of a run: everything has been read, the guard speaks once, and each record that may go is looked for
 //! once more before it does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::apply::Sink;
 use super::cancel::Cancel;
@@ -41,18 +41,21 @@ pub(super) struct Deletion<'d, 'r> {
     pub(super) cancel: Cancel,
     /// Whether the storage turned out not to be the right one any more.
     pub(super) stopped: bool,
+    /// Users with a record that was let through, and of which nobody could say whether it may go.
+    pub(super) undecided: HashSet<UserId>,
 }
 
 impl Deletion<'_, '_> {
-    /// Works through the queue, in which so many are `doomed`. Tells whether the storage stayed the right one to the end.
+    /// Works through the queue, in which so many are `doomed`. Returns the users of whom not everything could be decided;
+    /// nothing when the storage did not stay the right one to the end.
     pub(super) async fn run(
         mut self,
         mut queue: Spool<Planned>,
         mut strays: Strays,
         doomed: u64,
-    ) -> Result<bool, Stop> {
+    ) -> Result<Option<HashSet<UserId>>, Stop> {
         if queue.len() == 0 || (self.verdict.is_closed() && !self.observer.wants(FindingKind::Orphaned)) {
-            return Ok(true);
+            return Ok(Some(self.undecided));
         }
         let (queue, strays) = (queue.finish()?, strays.find()?);
         let (mut items, mut strays) = (queue.iter()?, strays.iter());
@@ -61,7 +64,7 @@ impl Deletion<'_, '_> {
             self.cancel.reason().map_or(Ok(()), Err)?;
             let planned = items.batch(BATCH)?;
             if planned.is_empty() {
-                return Ok(!self.stopped);
+                return Ok((!self.stopped).then_some(self.undecided));
             }
             let mut batch: Vec<Doomed> = Vec::with_capacity(planned.len());
             for (orphan, plan, shared) in planned {
@@ -157,6 +160,9 @@ impl Deletion<'_, '_> {
 
     fn keep(&mut self, doomed: &Doomed, reason: SkipReason) {
         self.report.tally.skipped += 1;
+        if matches!(reason, SkipReason::Unanswered | SkipReason::Hidden | SkipReason::Changed) {
+            self.undecided.insert(doomed.0.user);
+        }
         self.tell(doomed, Action::Skip, reason.as_str());
     }
 

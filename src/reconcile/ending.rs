@@ -1,6 +1,8 @@
 //! The end of a run: the guard speaks once, with everything known; what it lets through is deleted; what was done is
 //! counted.
 
+use std::collections::HashSet;
+
 use super::deletion::Deletion;
 use super::guard::{UserDeletions, Verdict, judge};
 use super::report::Report;
@@ -34,9 +36,12 @@ impl Run<'_> {
             observer: &mut *self.observer,
             cancel: self.cancel.clone(),
             stopped: false,
+            undecided: HashSet::new(),
         };
-        let ended_well = deletion.run(queue, strays, self.doomed).await?;
-        if ended_well && !settled.is_empty() {
+        let Some(undecided) = deletion.run(queue, strays, self.doomed).await? else { return Ok(()) };
+        // What could not be looked for waits for the next run, which has to measure it as this one did.
+        let settled: Vec<UserId> = settled.into_iter().filter(|user| !undecided.contains(user)).collect();
+        if !settled.is_empty() {
             self.sink.settle_users(&settled).await?;
         }
         Ok(())

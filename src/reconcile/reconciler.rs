@@ -23,8 +23,8 @@ use super::wire::{RequestWire, outcome_of};
 use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Index, Lease, LeaseTerms};
-use crate::model::Identity;
-use crate::storage::{Marker, Storage, StorageReader};
+use crate::model::{Identity, Prefix};
+use crate::storage::{Marker, Step, Storage, StorageReader};
 
 /// Brings an index in step with a storage.
 #[derive(Debug, Clone)]
@@ -244,6 +244,32 @@ impl Reconciler {
         }
         let mut folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
         folders.retain(|folder| !request.exclude.match_folder(folder));
-        Ok(Adoption::plan(folders, scopes, self.index.next_user_id().await?)?)
+        let next_id = self.index.next_user_id().await?;
+        loop {
+            match Adoption::plan(folders.clone(), scopes, next_id) {
+                Ok(adoption) => return Ok(adoption),
+                // Only a disk has folders in which nothing is, and nothing hinders nobody.
+                Err((folder, error)) if self.has_object(&folder, request).await => return Err(error.into()),
+                Err((folder, _)) => folders.retain(|other| *other != folder),
+            }
+        }
+    }
+
+    /// Tells whether a folder at the top has an object that is not left out, or may have.
+    async fn has_object(&self, folder: &str, request: &Request) -> bool {
+        let Ok(prefix) = Prefix::parse(folder) else { return true };
+        let mut listing = self.storage.listing(Some(&prefix));
+        loop {
+            match listing.next().await {
+                Step::Batch(batch) => {
+                    let left_out = |key: &String| request.exclude.matches(key);
+                    if !batch.objects.iter().all(|object| left_out(&object.key)) || !batch.late.is_empty() {
+                        return true;
+                    }
+                }
+                Step::Complete => return false,
+                Step::Incomplete(_) => return true,
+            }
+        }
     }
 }

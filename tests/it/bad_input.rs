@@ -359,8 +359,47 @@ fn a_report_never_lands_in_the_storage_or_over_an_older_one_in_vain() {
     }
     assert_eq!(std::fs::read_to_string(playground.path("files/1/precious.ndjson")).unwrap(), "precious");
     std::fs::write(playground.path("old.ndjson"), "old").unwrap();
-    playground.rebuild(&["--report", "old.ndjson", "--user-id", "99"]).ends(2);
-    assert_eq!(std::fs::read_to_string(playground.path("old.ndjson")).unwrap(), "old");
+    let run = |more: &[&str]| playground.rebuild(&[&["--report", "old.ndjson"], more].concat());
+    let is_old = || assert_eq!(std::fs::read_to_string(playground.path("old.ndjson")).unwrap(), "old");
+    run(&["--user-id", "99"]).ends(2);
+    is_old();
+    playground.sql(
+        "UPDATE lease SET task_id = 'theirs', holder = 'process 1 on far', machine = 'far', process = '1 1', taken_at = 0, \
+         expires_at = 9e9",
+    );
+    run(&["--mode", "sync"]).ends(5);
+    is_old();
+    playground.sql("UPDATE lease SET task_id = NULL, expires_at = NULL");
+    // Another run that is writing it is not written over.
+    let theirs = std::fs::File::options().write(true).open(playground.path("old.ndjson")).unwrap();
+    theirs.lock().unwrap();
+    let ran = run(&[]).ends(4);
+    assert!(ran.err.contains("another run is writing it"), "{ran:?}");
+    is_old();
+    drop(theirs);
+    run(&[]).ends(1);
+    let report = std::fs::read_to_string(playground.path("old.ndjson")).unwrap();
+    assert!(report.lines().all(|line| line.starts_with('{')), "{report:?}");
+    playground
+        .sql("INSERT INTO users (name, prefix, created_at) VALUES ('within', '1/b', '2026-01-01T00:00:00+00:00')");
+    std::fs::write(playground.path("old.ndjson"), "old").unwrap();
+    run(&[]).ends(2);
+    is_old();
+}
+
+#[test]
+fn a_user_of_the_highest_id_has_nobody_after() {
+    let playground = small();
+    playground.write("x/a", "x");
+    playground.sql(
+        "INSERT INTO users (id, name, prefix, created_at) VALUES (9223372036854775807, 'last', 'last', \
+         '2026-01-01T00:00:00+00:00')",
+    );
+    playground.run(&["user", "add", "new"]).ends(2).complains(&["no id is left", "--id"]);
+    playground.run(&["user", "add", "new", "--id", "7"]).ends(0);
+    playground.rebuild(&["--adopt"]).ends(2);
+    playground.run(&["user", "rename", "new", "last"]).ends(2).complains(&["\"7\"", "\"last\"", "name"]);
+    playground.run(&["user", "add", "other", "--id", "8", "--prefix", "7/a"]).ends(2).complains(&["--prefix"]);
 }
 
 #[test]

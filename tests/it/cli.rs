@@ -218,6 +218,14 @@ fn the_demo_makes_a_playground_and_throws_only_that_away() {
     assert!(ran.out.contains("+ ") && ran.out.contains("- ") && ran.out.contains("* "), "{ran:?}");
     playground.run(&["demo"]).ends(0);
     playground.run(&["demo", "--fresh"]).ends(0);
+    // One that was interrupted is made anew.
+    for args in [&["demo"][..], &["demo", "--fresh"]] {
+        std::fs::remove_dir_all(playground.path("data")).unwrap();
+        let limited = format!("ulimit -f 8; exec {} {}", env!("CARGO_BIN_EXE_storm-index"), args.join(" "));
+        let ended = std::process::Command::new("sh").args(["-c", &limited]).current_dir(playground.path(".")).output();
+        assert!(!ended.unwrap().status.success() && playground.path("data").exists());
+        playground.run(args).ends(0);
+    }
     std::fs::remove_file(playground.path("data/.storm-index-demo")).unwrap();
     playground.run(&["demo", "--fresh"]).ends(2).complains(&["data"]);
     assert!(playground.path("data/files").exists());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
+use sea_orm::ConnectionTrait as _;
 use storm_index::index::{Access, Index, NewLink, NewUser};
 use storm_index::model::Identity;
 use storm_index::reconcile::{
@@ -14,7 +15,7 @@ use storm_index::reconcile::{
 use storm_index::storage::Storage;
 
 use crate::support::backend::{Backend, Kind};
-use crate::support::database::{self, TestDatabase};
+use crate::support::database::{self, TestDatabase, column, execute, on_postgres};
 use crate::support::faults::{Fault, FaultStore};
 use crate::support::playground::{Playground, block_on};
 
@@ -117,6 +118,44 @@ fn law_06_a_distorted_listing_cleans_only_what_it_cannot_hide() {
     }
 }
 
+/// The database refuses also where a program has not asked for foreign keys; a link that lost its record all the same, by a
+/// program that takes the refusal away, is told.
+#[test]
+fn law_02_the_database_itself_refuses_whoever_deletes() {
+    let playground = Playground::with_user();
+    for name in ["a", "b"] {
+        playground.write(&format!("1/{name}"), name);
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let token = playground.run(&["share", "create", "--user-id", "1", "a"]).ends(0).out.trim().to_owned();
+    block_on(async {
+        let db = playground.database().await;
+        if !on_postgres() {
+            execute(&db, "PRAGMA foreign_keys = OFF").await;
+            assert_eq!(column(&db, "SELECT CAST(foreign_keys AS text) FROM pragma_foreign_keys").await, ["0"]);
+        }
+        for statement in ["DELETE FROM stored_files", "DELETE FROM stored_files WHERE path = 'a'", "DELETE FROM users"]
+        {
+            let error = db.execute_unprepared(statement).await.unwrap_err().to_string();
+            assert!(error.to_lowercase().contains("foreign key") || error.contains("has records"), "{error}");
+        }
+        assert_eq!(column(&db, "SELECT path FROM stored_files ORDER BY path").await, ["a", "b"]);
+        let lift = match on_postgres() {
+            true => "ALTER TABLE share_links DROP CONSTRAINT share_links_stored_file_id",
+            false => "DROP TRIGGER linked_files_stay",
+        };
+        execute(&db, lift).await;
+        execute(&db, "DELETE FROM stored_files WHERE path = 'a'").await;
+    });
+    for args in [&["share", "list"][..], &["share", "list", "--dangling"]] {
+        let links = playground.run(&[args, &["--format", "json"]].concat()).ends(0).json();
+        assert_eq!(links[0]["token"], token.as_str(), "{links}");
+        assert!(links[0]["path"].is_null() && links[0]["user_id"].is_null(), "{links}");
+        let listed = playground.run(args).ends(0).out;
+        assert!(listed.contains(&token) && listed.contains("its record is gone"), "{listed}");
+    }
+}
+
 /// An object that the listing forgot without a word is saved by the look before the delete.
 #[test]
 fn law_09_what_the_listing_forgot_is_looked_for_again() {
@@ -181,6 +220,40 @@ fn law_09_looks_that_are_refused_stop_no_others() {
                 "{problem:?}"
             );
         }
+    });
+}
+
+/// What could not be looked for has not been judged: it is measured by the next run as it was by the one before.
+#[test]
+fn law_08_looks_without_an_answer_settle_nothing() {
+    let backend = Backend::new(Kind::FakeS3);
+    let Backend::S3(server) = &backend else { unreachable!() };
+    let old = |n: usize| format!("1/old{n:02}");
+    for n in 0..40 {
+        server.put(&old(n), format!("old {n}").as_bytes());
+    }
+    block_on(async {
+        let index = index_of(&["1"]).await;
+        run(&backend.storage(), &index, &Request::new(Mode::Sync)).await;
+        for n in 0..40 {
+            server.remove(&old(n));
+            server.put(&format!("1/new{n:02}"), format!("new {n}").as_bytes());
+        }
+        let refused = async || {
+            let report = run(&backend.storage(), &index, &forced(Mode::Full)).await;
+            let message = report.refusal.unwrap().message;
+            assert!(message.contains("40 of the 40"), "{message}");
+            assert_eq!(report.tally.deleted, 0);
+        };
+        refused().await;
+        // Some are back, so that it would not be all of them, but the server does not say what has become of the others.
+        (0..3).for_each(|n| server.put(&old(n), format!("old {n}").as_bytes()));
+        server.faults().refuse_heads_below = Some("1/".to_owned());
+        let unanswered = run(&backend.storage(), &index, &forced(Mode::Full)).await;
+        assert_eq!((unanswered.tally.deleted, unanswered.tally.skipped), (0, 37), "{unanswered:?}");
+        server.faults().refuse_heads_below = None;
+        (0..3).for_each(|n| server.remove(&old(n)));
+        refused().await;
     });
 }
 
@@ -387,6 +460,27 @@ fn adoption_rebuilds_a_lost_index_from_the_storage_alone() {
         let again = run(&storage, &index, &adopting(Mode::Sync, false)).await.tally;
         assert_eq!((again.users_adopted, again.created, again.missing), (0, 0, 0));
     });
+}
+
+/// A folder that has no object to be adopted is in nobody's way, whatever it is called.
+#[test]
+fn adoption_fails_for_no_folder_without_objects() {
+    let playground = Playground::new();
+    playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+    playground.run(&["user", "add", "bob", "--id", "2", "--prefix", "b"]).ends(0);
+    playground.write("7/a", "x");
+    for folder in ["ann/deep/er", "2"] {
+        std::fs::create_dir_all(playground.path("files").join(folder)).unwrap();
+    }
+    playground.write("ann/.DS_Store", "x");
+    let adopt = |more: &[&str]| playground.rebuild(&[&["--mode", "sync", "--adopt"], more].concat());
+    adopt(&[]).ends(2);
+    assert_eq!(adopt(&["--exclude-noise"]).ends(0).result()["users_adopted"], 1);
+    playground.remove("ann/.DS_Store");
+    adopt(&[]).ends(0);
+    playground.write("2/c/d", "x");
+    let taken = adopt(&[]).ends(2);
+    assert!(taken.err.contains("\"2\"") && taken.err.contains("\"b\""), "{taken:?}");
 }
 
 /// Remembers whose each finding is.
