@@ -39,6 +39,7 @@ mod readme;
 mod restore;
 mod restore_cancelled;
 mod revived;
+mod script;
 mod settings;
 mod silence;
 mod task_rows;
