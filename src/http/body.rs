@@ -84,6 +84,7 @@ mod tests {
             ("{\"mode\":\"audit\",\"force\":\"yes\"}", "invalid_body"),
             ("{\"mode\":\"audit\",\"user_id\":\"1\"}", "invalid_body"),
             ("{\"mode\":\"audit\",\"min_age\":\"old\"}", "invalid_body"),
+            ("{\"mode\":\"audit\",\"min_age\":null}", "invalid_body"),
             ("{\"mode\":\"audit\",\"max_delete\":-1}", "invalid_body"),
         ] {
             assert_eq!(code(body).unwrap_err(), want, "{body}");

@@ -258,7 +258,7 @@ fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error>
 fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let wanted = "min_age is a number of seconds, or a duration such as \"2h\" or \"7d\"";
     match either(from, wanted)? {
-        None => Ok(0),
+        None => Err(D::Error::custom(wanted)),
         Some(Either::Number(seconds)) => Ok(seconds),
         Some(Either::Text(text)) => {
             humantime::parse_duration(&text).map(|age| age.as_secs()).map_err(|_| D::Error::custom(wanted))

@@ -16,6 +16,7 @@ mod explain;
 mod full_disk;
 mod given_ids;
 mod http;
+mod http_ends;
 mod http_forms;
 mod http_metrics;
 mod http_once;
