@@ -53,7 +53,8 @@ fi
 # The container of the running server that was started from this checkout's compose.yaml, if there is one.
 container() {
     command -v docker >/dev/null || return 0
-    docker ps --filter label=com.docker.compose.service=server \
+    # One that is paused or starts again and again is listed as well, and can run nothing.
+    docker ps --filter status=running --filter label=com.docker.compose.service=server \
         --filter "label=com.docker.compose.project${COMPOSE_PROJECT_NAME:+=$COMPOSE_PROJECT_NAME}" \
         --format '{{.ID}} {{.Label "com.docker.compose.project.working_dir"}}' 2>/dev/null |
         while read -r id dir; do

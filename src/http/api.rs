@@ -22,10 +22,10 @@ use super::prefer::preference;
 use super::problem::{NO_KEY, Problem};
 use super::scrub::Scrub;
 use super::wire::{
-    Alive, CancelRefused, Cancelled, FindingsFound, Kind, Readiness, RebuildRefused, Rebuilt, TaskPage, TaskRefused,
-    TaskState, TaskView,
+    Alive, CancelRefused, Cancelled, FindingsFound, Kind, MetricsRefused, Readiness, RebuildRefused, Rebuilt, TaskPage,
+    TaskRefused, TaskState, TaskView,
 };
-use crate::index::{Claim, LeaseTerms};
+use crate::index::{Claim, LeaseTerms, Task};
 use crate::model::Identity;
 use crate::reconcile::RequestWire;
 use crate::task::{Desk, Settings, StandingAudit, TaskError};
@@ -87,7 +87,8 @@ impl Api {
     /// deleted, and no record with an active share link.
     ///
     /// Answers 200 when the task has ended within the wait (`Prefer: wait=N` seconds, 10 unless told), also when it
-    /// `FAILED`; else 202, and the task goes on. `Prefer: respond-async` never waits.
+    /// `FAILED`; else 202, and the task goes on. `Prefer: respond-async` does not wait, but up to 2 seconds for the
+    /// beginning of a run that may be refused then: one that writes or adopts.
     ///
     /// With an `Idempotency-Key`, the same body within 24 hours is the same task.
     #[oai(path = "/api/v1/index/rebuild", method = "post", tag = "Part::Index", operation_id = "rebuildIndex")]
@@ -127,15 +128,16 @@ impl Api {
         #[oai(default = "fifty", validator(minimum(value = "1"), maximum(value = "500")))]
         limit: Query<u32>,
     ) -> Result<Json<TaskPage>, TaskRefused> {
-        let status = status.0.map(TaskState::as_str);
+        let only = status.0.map(TaskState::as_str);
         let before = before.0.map(|id| id.to_string());
         // One more than is told, to know whether there is another page.
-        let found = self.desk.tasks(status, before.as_deref(), limit.0 + 1).await;
+        let found = self.desk.tasks(only, before.as_deref(), limit.0 + 1).await;
         let mut tasks = found.map_err(|error| self.problem(&error))?;
         let more = tasks.len() > limit.0 as usize;
         tasks.truncate(limit.0 as usize);
         let next = tasks.last().filter(|_| more).map(|task| task.id.clone());
-        let tasks = tasks.into_iter().map(|task| TaskView::of(task, None, &self.scrub)).collect();
+        let mut tasks: Vec<TaskView> = tasks.into_iter().map(|task| self.tell(task)).collect();
+        tasks.retain(|task| only.is_none_or(|only| task.status == only));
         Ok(Json(TaskPage { tasks, next }))
     }
 
@@ -161,7 +163,7 @@ impl Api {
         id: Path<Uuid>,
     ) -> Result<Cancelled, CancelRefused> {
         let task = self.desk.cancel(&id.0.to_string()).await.map_err(|error| self.problem(&error))?;
-        let view = TaskView::of(task, None, &self.scrub);
+        let view = self.tell(task);
         Ok(if view.has_ended() { Cancelled::Already(Json(view)) } else { Cancelled::Asked(Json(view)) })
     }
 
@@ -199,7 +201,7 @@ impl Api {
     /// List what a task has found
     ///
     /// As JSON, as NDJSON (`Accept: application/x-ndjson`) or as CSV (`Accept: text/csv`), a page at a time. The findings of
-    /// the last 20 tasks are kept, by the server that carried them out.
+    /// tasks that run and of the last 20 others are kept, by the server that carried them out.
     #[oai(
         path = "/api/v1/index/tasks/:id/findings",
         method = "get",
@@ -254,8 +256,8 @@ impl Api {
 
     /// Tell what Prometheus wants to know
     #[oai(path = "/metrics", method = "get", tag = "Part::Operations", operation_id = "metrics")]
-    async fn metrics(&self) -> PlainText<String> {
-        PlainText(super::metrics::render(&self.desk).await)
+    async fn metrics(&self) -> Result<PlainText<String>, MetricsRefused> {
+        Ok(PlainText(super::metrics::render(&self.desk).await))
     }
 }
 
@@ -283,9 +285,20 @@ impl Api {
 
     /// Returns a task as it stands, wherever it is carried out.
     async fn view(&self, id: Uuid) -> Result<TaskView, Problem> {
-        let live = self.desk.live(id).and_then(|live| live.progress());
+        // Asked before the row: of one that ends in between, the row knows more.
+        let live = self.desk.live(id);
         let task = self.desk.task(&id.to_string()).await.map_err(|error| self.problem(&error))?;
-        Ok(TaskView::of(task, live, &self.scrub))
+        let mut view = TaskView::of(task, live.as_ref().and_then(|live| live.progress()), &self.scrub);
+        view.begin(live.as_deref());
+        Ok(view)
+    }
+
+    /// Tells of a row as it stands.
+    fn tell(&self, task: Task) -> TaskView {
+        let live = Uuid::try_parse(&task.id).ok().and_then(|id| self.desk.live(id));
+        let mut view = TaskView::of(task, None, &self.scrub);
+        view.begin(live.as_deref());
+        view
     }
 
     /// Waits until something about a task has changed; `None` when nobody can say any more.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use poem::Request;
 use poem::http::{StatusCode, header};
@@ -27,6 +28,10 @@ const NOTED: Duration = Duration::from_secs(60);
 
 /// How many addresses are remembered before those are forgotten that have been quiet.
 const ADDRESSES: usize = 10_000;
+
+/// What an address is told that guesses.
+pub(super) const TOO_MANY_FAILURES: &str =
+    "too many requests without a valid key from this address; send a valid one, or wait as long as Retry-After says";
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -72,9 +77,12 @@ impl Guard {
         }
         match self.failures.check_key(&address) {
             Ok(()) => problem,
-            Err(_) => {
-                let detail = "too many requests without a valid key from this address; wait a minute";
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", detail)
+            Err(over) => {
+                let wait = over.wait_time_from(self.failures.clock().now());
+                let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", TOO_MANY_FAILURES);
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                problem.retry_after = u32::try_from(seconds.max(1)).unwrap_or(u32::MAX);
+                problem
             }
         }
     }

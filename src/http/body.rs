@@ -90,6 +90,7 @@ mod tests {
         }
         let full = r#"{"mode":"full","user_id":null,"force":true,"max_delete":5,"min_age":"2h","exclude":["*.tmp"]}"#;
         let wire = code(full).unwrap();
+        assert_eq!(code(r#"{"mode":"audit","min_age":null}"#).unwrap().min_age, 0);
         assert_eq!((wire.max_delete.as_deref(), wire.min_age, wire.moves), (Some("5"), 7_200, true));
     }
 }

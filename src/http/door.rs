@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::auth::Guard;
 use super::lists;
-use super::problem::Problem;
-use super::routes::route_of;
+use super::problem::{Problem, RETRY_AFTER};
+use super::routes::{REBUILD, route_of};
 use super::scrub::Scrub;
 use crate::task::Desk;
 
@@ -51,7 +51,7 @@ impl Door {
             headers.insert(REQUEST_ID, id);
         }
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("10"));
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(RETRY_AFTER));
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if path.starts_with("/api/") {
@@ -83,7 +83,7 @@ impl Door {
             let caller = self.guard.admit(&request, &self.desk, &self.scrub).await?;
             request.extensions_mut().insert(caller);
         }
-        let Some((_, allowed)) = route_of(&path) else { return Err(Problem::not_found()) };
+        let Some((route, allowed)) = route_of(&path) else { return Err(Problem::not_found()) };
         if !allows(allowed, request.method()) {
             let detail = format!("this path knows the method {allowed} only");
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
@@ -91,19 +91,18 @@ impl Door {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             return Ok(response);
         }
-        let mut names = request.headers().get_all("idempotency-key").iter();
-        if names.next().is_some_and(|name| name.to_str().is_err()) || names.next().is_some() {
-            let detail = "send one Idempotency-Key, of ASCII characters";
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail));
+        if route == REBUILD {
+            let mut names = request.headers().get_all("idempotency-key").iter();
+            if names.next().is_some_and(|name| name.to_str().is_err()) || names.next().is_some() {
+                let detail = "send one Idempotency-Key, of ASCII characters";
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail));
+            }
         }
         for list in [HeaderName::from_static("prefer"), header::ACCEPT] {
             lists::join(request.headers_mut(), &list);
         }
-        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|l| l > LONGEST_BODY as u64) {
-            return Err(too_large());
-        }
-        let body = read(request.take_body()).await?;
+        // Who only asks has nothing to send: what comes all the same is not read.
+        let body = if request.method() == Method::POST { read_announced(&mut request).await? } else { Vec::new() };
         request.set_body(body);
         match inner.call(request).await {
             Ok(response) => Ok(response.into_response()),
@@ -116,6 +115,15 @@ impl Door {
             }
         }
     }
+}
+
+/// Reads the body of a request, unless it is announced to be too long.
+async fn read_announced(request: &mut Request) -> Result<Vec<u8>, Problem> {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|l| l > LONGEST_BODY as u64) {
+        return Err(too_large());
+    }
+    read(request.take_body()).await
 }
 
 /// Reads a body, or says why it cannot be.

@@ -3,18 +3,20 @@
 /// What stands for a path.
 const HIDDEN: &str = "(path)";
 
-/// Returns `message` without absolute paths: those in quotation marks, and words that begin with a slash.
+/// Returns `message` without paths: absolute ones in quotation marks, words that begin with a slash, and whatever is quoted
+/// as a storage or a database, unless it is one that is reached over a network.
 pub(super) fn without_paths(message: &str) -> String {
     let mut parts = quoted(message).peekable();
     let mut told = String::with_capacity(message.len());
-    let mut within = false;
+    let (mut within, mut is_place) = (false, false);
     while let Some(part) = parts.next() {
         // A quotation mark that nothing closes opens nothing.
         let closed = parts.peek().is_some();
         if within && closed {
             let is_path = part.starts_with('/') || part.starts_with("file:/") || part.starts_with("sqlite:/");
-            told += if is_path { HIDDEN } else { part };
+            told += if is_path || (is_place && !is_elsewhere(part)) { HIDDEN } else { part };
         } else {
+            is_place = part.ends_with("storage ") || part.ends_with("database ");
             part.split_inclusive(char::is_whitespace).for_each(|word| hide(word, &mut told));
         }
         if closed {
@@ -23,6 +25,14 @@ pub(super) fn without_paths(message: &str) -> String {
         within = !within;
     }
     told
+}
+
+/// Tells whether a place is none on a disk, by its scheme.
+fn is_elsewhere(place: &str) -> bool {
+    place.split_once("://").is_some_and(|(scheme, _)| {
+        !["", "file", "sqlite"].contains(&scheme)
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    })
 }
 
 /// Splits at the quotation marks that are not escaped.
@@ -63,6 +73,15 @@ mod tests {
             ("the key \"a /b\" and \"q\\\" /c\" stay", "the key \"a /b\" and \"q\\\" /c\" stay"),
             ("1/a/b: denied, 50 / 100, s3://bucket/x", "1/a/b: denied, 50 / 100, s3://bucket/x"),
             ("an open \" and /srv/x", "an open \" and (path)"),
+            ("storage \"../x/nope\" does not exist", "storage \"(path)\" does not exist"),
+            ("storage \"secret place/x\" is a file", "storage \"(path)\" is a file"),
+            ("database \"sqlite:x.db?mode=rwc\": odd", "database \"(path)\": odd"),
+            ("the directory of database \"./x\" cannot be made", "the directory of database \"(path)\" cannot be made"),
+            (
+                "storage \"s3://b/x\": no, database \"postgres://h/d\": no",
+                "storage \"s3://b/x\": no, database \"postgres://h/d\": no",
+            ),
+            ("the key \"a/b\" of the storage", "the key \"a/b\" of the storage"),
             ("", ""),
         ] {
             assert_eq!(without_paths(message), want);

@@ -1,5 +1,6 @@
 //! What is wrong with a request, said in one form everywhere (RFC 9457).
 
+use poem::error::ParsePathError as BadPathError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse as _, Response};
 use poem_openapi::Object;
@@ -13,6 +14,9 @@ use crate::task::TaskError;
 
 /// The content type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// In how many seconds to ask again, where nobody knows.
+pub(super) const RETRY_AFTER: u32 = 10;
 
 /// What is wrong (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object)]
@@ -33,6 +37,10 @@ pub(super) struct Problem {
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Box<HolderWire>>,
+    /// In how many seconds to ask again, if that is worth it.
+    #[oai(skip)]
+    #[serde(skip)]
+    pub retry_after: u32,
 }
 
 /// Who writes into the index.
@@ -55,6 +63,7 @@ impl Problem {
             code: code.to_owned(),
             detail: detail.into(),
             holder: None,
+            retry_after: RETRY_AFTER,
         }
     }
 
@@ -94,7 +103,10 @@ impl Problem {
     /// Says what the framework has refused.
     pub(super) fn of_framework(error: &poem::Error) -> Self {
         let status = error.status();
-        if error.is::<ParseParamError>() || error.is::<ParsePathError>() {
+        if error.is::<ParsePathError>() || error.is::<BadPathError>() {
+            return Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", NO_ID);
+        }
+        if error.is::<ParseParamError>() {
             return Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", error.to_string());
         }
         if error.is::<ContentTypeError>() {
@@ -103,7 +115,7 @@ impl Problem {
         match status {
             StatusCode::NOT_FOUND => Self::not_found(),
             StatusCode::UNAUTHORIZED => Self::new(status, "key_missing", NO_KEY),
-            // Bodies are read elsewhere: what is left to be badly written is the path and what follows it.
+            // Bodies are read elsewhere: what is left to be badly written is what follows the path.
             StatusCode::BAD_REQUEST => Self::new(status, "invalid_parameter", error.to_string()),
             _ if status.is_client_error() => Self::new(status, "bad_request", error.to_string()),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says where"),
@@ -128,7 +140,7 @@ impl Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
             }
             _ => {}
         }
@@ -139,5 +151,8 @@ impl Problem {
         poem::Error::from_response(self.into_response())
     }
 }
+
+/// All that stands in a path and can be badly written.
+pub(super) const NO_ID: &str = "the id of a task is a UUID; see the list of tasks";
 
 pub(super) const NO_KEY: &str = "send an admin's key: Authorization: Bearer KEY; `storm-index key create` makes one";

@@ -13,7 +13,8 @@ use crate::index::Claim;
 use crate::reconcile::{ErrorWire, Mode, Report, Request as Run, RequestWire, ResultWire};
 use crate::task::{Live, State, TaskError};
 
-/// How long is waited at the least for a task to begin: whether it can is said at once, even to those who do not wait.
+/// How long is waited at the least for a task to begin that may be refused then: that is said at once, even to those who do
+/// not wait.
 const BEGINNING: Duration = Duration::from_secs(2);
 
 /// The time between two looks at a task that another process carries out.
@@ -49,7 +50,8 @@ impl Api {
         claim: Option<Claim>,
         wait: Duration,
     ) -> Result<(Answered, bool), TaskError> {
-        let (now, patience) = (Instant::now(), wait.max(BEGINNING));
+        let least = if self.may_be_refused(&run).await { BEGINNING } else { Duration::ZERO };
+        let (now, patience) = (Instant::now(), wait.max(least));
         let until = Until { begun: now + patience, ended: now + wait };
         loop {
             let id = self.desk.submit(run.clone(), claim.clone(), patience).await?;
@@ -63,6 +65,12 @@ impl Api {
                 answered => return answered,
             }
         }
+    }
+
+    /// Tells whether a run may come to nothing as it begins: there is another one that writes, a folder that cannot become a
+    /// user, or no such user.
+    async fn may_be_refused(&self, run: &Run) -> bool {
+        run.writes() || run.adopt || !self.desk.knows(run.user).await
     }
 
     async fn wait_here(&self, live: &Live, until: &Until) -> Result<(Answered, bool), TaskError> {
@@ -130,5 +138,21 @@ mod tests {
         assert_eq!(reading.await.unwrap().exclude.patterns().len(), MOST_EXCLUDES);
         let problem = api.read(asked(MOST_EXCLUDES + 1)).await.unwrap_err();
         assert!(problem.code == "invalid_exclude" && problem.detail.contains("501"), "{problem:?}");
+    }
+
+    #[tokio::test]
+    async fn only_what_may_be_refused_is_waited_for() {
+        let api = Api::nowhere();
+        for (mode, dry_run, adopt, want) in [
+            (Mode::Audit, false, false, false),
+            (Mode::Audit, false, true, true),
+            (Mode::Full, true, false, false),
+            (Mode::Sync, true, true, true),
+            (Mode::Sync, false, false, true),
+            (Mode::Full, false, false, true),
+        ] {
+            let run = Run { dry_run, adopt, ..Run::new(mode) };
+            assert_eq!(api.may_be_refused(&run).await, want, "{mode} {dry_run} {adopt}");
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Which paths there are, and by which methods: what is asked otherwise is refused in one place, and counted by its route.
 
+/// Where runs are asked for.
+pub(super) const REBUILD: &str = "/api/v1/index/rebuild";
+
 /// The paths, each with its methods.
 const ROUTES: &[(&str, &str)] = &[
-    ("/api/v1/index/rebuild", "POST"),
+    (REBUILD, "POST"),
     ("/api/v1/index/tasks", "GET, HEAD"),
     ("/api/v1/index/tasks/{id}", "GET, HEAD"),
     ("/api/v1/index/tasks/{id}/cancel", "POST"),

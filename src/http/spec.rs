@@ -57,6 +57,7 @@ pub(super) fn document(service: &Service) -> Value {
     fields["min_age"] = json!({
         "description": age,
         "default": 0,
+        "nullable": true,
         "oneOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]{1,6}(s|m|h|d|w)$" }],
     });
     fields["exclude"]["maxItems"] = MOST_EXCLUDES.into();

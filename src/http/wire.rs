@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::scrub::Scrub;
 use crate::index::Task;
 use crate::reconcile::{Answer, ErrorWire, ResultWire};
-use crate::task::{AuditResult, Finding, ProgressWire};
+use crate::task::{AuditResult, Finding, Live, ProgressWire, State};
 
 /// The answer to a request for a run.
 #[derive(Debug, Clone, Object)]
@@ -82,6 +82,13 @@ impl TaskView {
             created_at: task.created_at,
             started_at: task.started_at,
             finished_at: task.finished_at,
+        }
+    }
+
+    /// Says that it runs, if it does so here: its row may hear of it a moment later than those who wait for it.
+    pub(super) fn begin(&mut self, live: Option<&Live>) {
+        if self.status == TaskState::Ready.as_str() && live.is_some_and(|live| matches!(live.state(), State::Running)) {
+            self.status = TaskState::Running.as_str().to_owned();
         }
     }
 
@@ -322,13 +329,13 @@ refusals! { RebuildRefused:
     Unprocessable = 422,
     /// `too_many_failures`, `too_many_tasks`. `Retry-After` says when to ask again.
     TooMany = 429,
-    /// `database_unavailable`, `database_failed`, `database_not_ours`, `database_older`, `database_newer`,
-    /// `database_encoding`, `database_collation`, `shutting_down`. `Retry-After` says when to ask again.
+    /// `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`, `database_older`,
+    /// `database_newer`, `database_encoding`, `database_collation`, `shutting_down`. `Retry-After` says when to ask again.
     Unavailable = 503,
 }
 
 refusals! { TaskRefused:
-    /// `invalid_parameter`; `invalid_body`: a body broke off.
+    /// `invalid_parameter`.
     Bad = 400,
     /// `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to come in.
     Unauthorized = 401,
@@ -336,14 +343,10 @@ refusals! { TaskRefused:
     Forbidden = 403,
     /// `unknown_task`; `findings_gone`: its findings are not kept here.
     NotFound = 404,
-    /// `body_too_slow`: the body did not come within 30 seconds.
-    TooSlow = 408,
-    /// `body_too_large`: more than 64 KiB.
-    TooLarge = 413,
     /// `too_many_failures`. `Retry-After` says when to ask again.
     TooMany = 429,
-    /// `database_unavailable`, `database_failed`, `database_not_ours`, `database_older`, `database_newer`,
-    /// `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
+    /// `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`, `database_older`,
+    /// `database_newer`, `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
     Unavailable = 503,
 }
 
@@ -364,7 +367,21 @@ refusals! { CancelRefused:
     TooLarge = 413,
     /// `too_many_failures`. `Retry-After` says when to ask again.
     TooMany = 429,
-    /// `database_unavailable`, `database_failed`, `database_not_ours`, `database_older`, `database_newer`,
-    /// `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
+    /// `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`, `database_older`,
+    /// `database_newer`, `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
+    Unavailable = 503,
+}
+
+refusals! { MetricsRefused:
+    /// Under `--metrics-auth`: `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to
+    /// come in.
+    Unauthorized = 401,
+    /// Under `--metrics-auth`: `admin_required`: the key is not an admin's.
+    Forbidden = 403,
+    /// Under `--metrics-auth`: `too_many_failures`. `Retry-After` says when to ask again.
+    TooMany = 429,
+    /// Under `--metrics-auth`: `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`,
+    /// `database_older`, `database_newer`, `database_encoding`, `database_collation`: the key cannot be looked up. `Retry-After` says when to
+    /// ask again.
     Unavailable = 503,
 }

@@ -1,6 +1,6 @@
 //! Keys to the API. The index knows no secret: only what the secret begins with, and a hash of the whole.
 
-use sea_orm::{ConnectionTrait as _, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use serde::Serialize;
 
 use super::connect::Index;
@@ -156,28 +156,44 @@ impl Index {
     /// # Errors
     /// When there is no such key, or the index cannot be written.
     pub async fn revoke_key(&self, which: &str) -> Result<(), IndexError> {
+        let prefix = prefix_in(which);
         // Eight digits may be a prefix: what is printed on the key comes first.
-        let prefix = which.strip_prefix("sk_").unwrap_or(which).trim_end_matches('…');
-        if self.mark_key("revoked_at", "prefix = ? AND revoked_at IS NULL", prefix.into()).await? > 0 {
+        let (rule, value): (_, Value) = match which.parse::<i64>() {
+            Ok(id) if self.key(prefix).await?.is_none() => ("id = ?", id.into()),
+            _ => ("prefix = ?", prefix.into()),
+        };
+        // One that was revoked before has been so since then.
+        let living = format!("{rule} AND revoked_at IS NULL");
+        if self.mark_key("revoked_at", &living, value.clone()).await? > 0 {
             return Ok(());
         }
-        let is_there = self.key(prefix).await?.is_some();
-        match which.parse::<i64>() {
-            Ok(id) if !is_there => match self.mark_key("revoked_at", "id = ?", id.into()).await? {
-                0 => Err(IndexError::UnknownKey(which.to_owned())),
-                _ => Ok(()),
-            },
-            _ if is_there => Ok(()),
-            _ => Err(IndexError::UnknownKey(which.to_owned())),
-        }
+        let query = format!("SELECT 1 FROM api_keys WHERE {rule}");
+        let found = self.reader.query_one_raw(sql(&self.reader, &query, [value])).await.map_err(IndexError::Read)?;
+        // What was pasted may be a secret, and an error is read by many.
+        found.map(drop).ok_or_else(|| IndexError::UnknownKey(shortened(which)))
     }
 
-    async fn mark_key(&self, column: &str, rule: &str, value: sea_orm::Value) -> Result<u64, IndexError> {
+    async fn mark_key(&self, column: &str, rule: &str, value: Value) -> Result<u64, IndexError> {
         let db = self.writing()?;
         let update = format!("UPDATE api_keys SET {column} = {} WHERE {rule}", Dialect::of(db).time("?"));
         let values = [clock::now().to_text().into(), value];
         let done = db.execute_raw(sql(db, &update, values)).await.map_err(IndexError::Write)?;
         Ok(done.rows_affected())
+    }
+}
+
+/// Returns what a key begins with, whichever part of it is given: as it was made, as it is listed, or that alone.
+fn prefix_in(which: &str) -> &str {
+    let rest = which.strip_prefix("sk_").unwrap_or(which);
+    rest.split(['_', '…']).next().unwrap_or(rest)
+}
+
+/// Returns as much of what was given for a key as is no secret.
+fn shortened(which: &str) -> String {
+    const TOLD: usize = "sk_00000000".len();
+    match which.char_indices().nth(TOLD) {
+        Some((at, _)) => format!("{}…", &which[..at]),
+        None => which.to_owned(),
     }
 }
 

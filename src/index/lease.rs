@@ -164,10 +164,28 @@ impl Lease {
     /// Notes how the run ended, and gives the lease back with it. Should that fail, the lease expires: as long as it names
     /// the run, whoever takes it next finds a task that has no end, and ends it.
     pub async fn end(self, outcome: &Outcome) {
-        if let Err(error) = self.writer().end_task(&self.under.task, outcome).await {
-            // What the run did is done.
-            tracing::warn!(%error, "how the run ended could not be written down; the next run notes that it is over");
+        if let Err(error) = self.try_end(outcome).await {
+            self.give_up(&error);
         }
+    }
+
+    /// Notes how the run ended, and gives the lease back with it. Should that fail, the lease is held still, unless it is
+    /// lost, and it can be tried again.
+    ///
+    /// # Errors
+    /// When the database does, or the lease is somebody else's by now, whose word on the task counts.
+    pub(crate) async fn try_end(&self, outcome: &Outcome) -> Result<(), IndexError> {
+        match self.writer().end_task(&self.under.task, outcome).await {
+            // An end that nobody has confirmed may be written all the same, and the lease went with it.
+            Err(IndexError::LeaseLost) if tasks::has_ended(&self.db, &self.under.task, outcome).await? => Ok(()),
+            ended => ended,
+        }
+    }
+
+    /// Leaves the lease to expire, since the end of its run cannot be written down.
+    pub(crate) fn give_up(self, error: &IndexError) {
+        // What the run did is done.
+        tracing::warn!(%error, "how the run ended could not be written down; the next run notes that it is over");
     }
 
     /// Gives the lease back without an end of its task. Should that fail, it expires.

@@ -156,6 +156,14 @@ pub(super) async fn begin(db: &impl ConnectionTrait, id: &str, request: &Json) -
     db.execute_raw(sql(db, &insert, values)).await.map(drop)
 }
 
+/// Tells whether it is written down that the task `id` has ended so, by the one who ran it.
+pub(super) async fn has_ended(db: &impl ConnectionTrait, id: &str, outcome: &Outcome) -> Result<bool, IndexError> {
+    // Who ends a task in another's place knows of no result.
+    let look = "SELECT 1 FROM tasks WHERE id = ? AND status = ? AND result IS NOT NULL";
+    let row = db.query_one_raw(sql(db, look, [id.into(), outcome.status.into()])).await;
+    Ok(row.map_err(IndexError::Read)?.is_some())
+}
+
 /// Tells whether somebody has asked the task `id` to end.
 pub(super) async fn is_asked_to_end(db: &impl ConnectionTrait, id: &str) -> Result<bool, DbErr> {
     let look = "SELECT 1 FROM tasks WHERE id = ? AND cancel_requested";

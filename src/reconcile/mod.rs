@@ -31,6 +31,7 @@ mod deletion;
 mod ending;
 mod evidence;
 mod guard;
+mod last_word;
 mod looks;
 mod moving;
 
@@ -47,6 +48,8 @@ pub use csv::{csv_header, csv_line};
 pub use excludes::Excludes;
 pub use finding::{StaleReason, compare};
 pub use guard::{Refusal, RefusalCode};
+#[cfg(feature = "server")]
+pub(crate) use last_word::{LastWord, Ran, lose_lease};
 pub use plan::SkipReason;
 pub use reconciler::Reconciler;
 pub use report::{

@@ -9,6 +9,7 @@ use super::apply::{IndexSink, Preview, Sink, WriteBatch};
 use super::cancel::{Cancel, CancelReason};
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
+use super::last_word::{LastWord, Ran, lose_lease};
 use super::looks::Looks;
 use super::report::{Observer, Report, Status};
 use super::request::{Mode, Policy, Request};
@@ -22,7 +23,7 @@ use super::waiting::Waiting;
 use super::wire::{RequestWire, outcome_of};
 use crate::clock;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Index, Lease, LeaseTerms};
+use crate::index::{Index, IndexError, Lease, LeaseTerms};
 use crate::model::{Identity, Prefix};
 use crate::storage::{Marker, Step, Storage, StorageReader};
 
@@ -104,6 +105,23 @@ impl Reconciler {
     /// # Errors
     /// As there.
     pub async fn run_as(&self, task: Uuid, request: &Request, observer: &mut dyn Observer) -> Result<Report, Error> {
+        let (ended, word) = self.run_to_the_end(task, request, observer).await?;
+        if let LastWord::Unsaid(lease, error) = word {
+            lease.give_up(&error);
+        }
+        ended
+    }
+
+    /// As [`Reconciler::run_as`], and tells what became of the last word on the run.
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    pub(crate) async fn run_to_the_end(
+        &self,
+        task: Uuid,
+        request: &Request,
+        observer: &mut dyn Observer,
+    ) -> Result<Ran, Error> {
         let policy = Policy::of(request, clock::now())?;
         let users = match request.user {
             Some(id) => vec![self.index.user(id).await?],
@@ -130,7 +148,7 @@ impl Reconciler {
             {
                 self.index.note_task(&task.to_string(), &asked, started, &outcome_of(report)).await;
             }
-            return ended;
+            return Ok((ended, LastWord::Owed));
         }
         let lease = self.index.take_lease(task, &asked, self.lease_terms).await?;
         observer.begins();
@@ -140,7 +158,7 @@ impl Reconciler {
             self.cancel.cancel(CancelReason::Asked);
             std::future::pending().await
         };
-        let ended = tokio::select! {
+        let mut ended = tokio::select! {
             ended = self.run_under(Some(&lease), request, policy, (scopes, adoption), report, observer) => ended,
             never = heed => never,
         };
@@ -158,8 +176,21 @@ impl Reconciler {
         {
             tracing::warn!(%error, "the journal could not be trimmed; the next run does it");
         }
-        lease.end(&outcome).await;
-        ended
+        let word = match lease.try_end(&outcome).await {
+            Ok(()) => LastWord::Said,
+            Err(IndexError::LeaseLost) => {
+                // Somebody else has ended it, and for all who look it has failed.
+                if let Ok(report) = &mut ended {
+                    lose_lease(report);
+                    if self.notes {
+                        self.index.note_task(&task.to_string(), &asked, started, &outcome_of(report)).await;
+                    }
+                }
+                LastWord::Owed
+            }
+            Err(error) => LastWord::Unsaid(lease, error),
+        };
+        Ok((ended, word))
     }
 
     async fn run_under(

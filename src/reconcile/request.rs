@@ -85,6 +85,8 @@ impl FromStr for MaxDelete {
 
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let limit = match text.strip_suffix('%') {
+            // A number may have a sign, a limit has none.
+            _ if text.starts_with('+') => None,
             Some(percent) => percent.parse().ok().filter(|p| *p <= 100).map(Self::Percent),
             None => text.parse().ok().map(Self::Count),
         };

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use super::desk::{Desk, GRACE, TICK};
 use super::error::TaskError;
@@ -13,12 +12,14 @@ use super::live::{Live, State};
 use super::meter::Meter;
 use crate::clock;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Index, IndexError, Outcome, within};
+use crate::index::{Index, IndexError, within};
 use crate::model::Timestamp;
-use crate::reconcile::{Answer, CancelReason, Reconciler, Report, Request, RequestWire, outcome_of};
+use crate::reconcile::{
+    Answer, CancelReason, LastWord, Ran, Reconciler, Report, Request, RequestWire, lose_lease, outcome_of,
+};
 use crate::storage;
 
-/// How often it is tried to write down how a task ended.
+/// How often it is tried to write down what became of a task.
 const NOTES: u32 = 60;
 
 impl Desk {
@@ -38,19 +39,19 @@ impl Desk {
         ticker.abort();
         let mut report = Report::new(request.mode, request.dry_run);
         report.task_id = id;
-        let (noted, refused) = match ended {
-            Ok(Ok(ended)) => {
+        let (refused, word) = match ended {
+            Ok((Ok(ended), word)) => {
                 report = ended;
-                (request.writes(), None)
+                (None, word)
             }
-            Ok(Err(error)) => {
+            Ok((Err(error), word)) => {
                 report.fail(error.code(), error.to_string());
-                (false, (error.kind() != ErrorKind::Failed).then(|| TaskError::from(error)))
+                ((error.kind() != ErrorKind::Failed).then(|| TaskError::from(error)), word)
             }
             Err(error) => {
                 tracing::error!(%error, "a run broke down");
                 report.fail("internal", "the run broke down; the server's log says where");
-                (false, None)
+                (None, LastWord::Owed)
             }
         };
         if let Some(progress) = live.progress() {
@@ -61,10 +62,13 @@ impl Desk {
         }
         if refused.is_some() && live.forget() {
             // What could not begin is as if it had never been asked, before anybody hears of its refusal.
-            self.note(&index, id, None).await;
-        } else if !noted {
-            let asked = RequestWire::from(&request).to_json();
-            self.note(&index, id, Some((&asked, started, &outcome_of(&report)))).await;
+            let told = id.to_string();
+            self.persist(|| index.forget_task(&told)).await.ok();
+            if let LastWord::Unsaid(lease, _) = word {
+                lease.release().await;
+            }
+        } else {
+            self.say(&index, word, (&request, started), &mut report).await;
         }
         let answer = Answer::from(&report);
         if refused.is_none() {
@@ -86,35 +90,58 @@ impl Desk {
         });
     }
 
-    /// Writes down how a task ended, as often as it takes: what is answered is what is known afterwards. Without an end the
-    /// task is forgotten, and the key under which it was asked for.
-    async fn note(&self, index: &Index, id: Uuid, ended: Option<(&Json, Timestamp, &Outcome)>) {
-        let id = id.to_string();
-        for again in 0..NOTES {
-            let writing = async {
-                match ended {
-                    Some((asked, started, outcome)) => index.try_note_task(&id, asked, started, outcome).await,
-                    None => index.forget_task(&id).await,
+    /// Sees to it that how a run ended is written down, and that this is how it ended.
+    async fn say(&self, index: &Index, word: LastWord, (request, started): (&Request, Timestamp), report: &mut Report) {
+        match word {
+            LastWord::Said => return,
+            LastWord::Owed => {}
+            LastWord::Unsaid(lease, _) => {
+                let outcome = outcome_of(report);
+                match self.persist(|| lease.try_end(&outcome)).await {
+                    Ok(()) => return,
+                    Err(IndexError::LeaseLost) => lose_lease(report),
+                    Err(error) => return lease.give_up(&error),
                 }
+            }
+        }
+        let (id, asked) = (report.task_id.to_string(), RequestWire::from(request).to_json());
+        let outcome = outcome_of(report);
+        self.persist(|| index.try_note_task(&id, &asked, started, &outcome)).await.ok();
+    }
+
+    /// Writes down what became of a task, as often as it takes: what is answered is what is known afterwards.
+    async fn persist<F>(&self, writing: impl Fn() -> F) -> Result<(), IndexError>
+    where
+        F: Future<Output = Result<(), IndexError>>,
+    {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let error = match within(self.patience(), writing()).await {
+                Err(error) if !matches!(error, IndexError::LeaseLost) => error,
+                done => return done,
             };
-            let Err(error) = within(self.patience(), writing).await else { return };
-            if again == 0 || again + 1 == NOTES {
+            if tried == 1 || tried == NOTES {
                 tracing::warn!(%error, "what became of the task could not be written down");
             }
-            if self.closing().reason().is_some() {
-                return;
+            if tried == NOTES || self.closing().reason().is_some() {
+                return Err(error);
             }
             tokio::time::sleep(TICK).await;
         }
     }
 
-    async fn run(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) -> Result<Report, Error> {
+    async fn run(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) -> Ran {
+        self.try_run(live, index, request).await.unwrap_or_else(|error| (Err(error), LastWord::Owed))
+    }
+
+    async fn try_run(self: Arc<Self>, live: Arc<Live>, index: Index, request: Request) -> Result<Ran, Error> {
         let (id, mode, dry_run) = (live.id, request.mode, request.dry_run);
         let stopped = move |reason: CancelReason| {
             let mut report = Report::new(mode, dry_run);
             report.task_id = id;
             report.stop(reason);
-            report
+            Ok((Ok(report), LastWord::Owed))
         };
         let places = Arc::clone(&self.places);
         let place = async {
@@ -127,11 +154,11 @@ impl Desk {
             place = place => Ok(place),
         };
         // However it ends from here on, it has findings, if only none.
-        let spool = Spool::create(&self.settings.findings, live.id);
+        let spool = Spool::create(&self.settings.findings, live.id, |task| self.live(task).is_some());
         let spool = spool.inspect_err(|error| tracing::warn!(%error, "findings cannot be kept")).ok();
         let place = match place {
             Ok(place) => place,
-            Err(reason) => return self.end_unbegun(&index, &request, stopped(reason)).await,
+            Err(reason) => return stopped(reason),
         };
         if let Some(user) = request.user {
             within(self.patience(), index.user(user)).await?;
@@ -147,9 +174,9 @@ impl Desk {
         let opening = tokio::task::spawn_blocking(move || storage::open(&url));
         let opened = tokio::select! {
             opened = opening => opened,
-            reason = live.cancel.cancelled() => return self.end_unbegun(&index, &request, stopped(reason)).await,
+            reason = live.cancel.cancelled() => return stopped(reason),
         };
-        let Ok(opened) = opened else { return Ok(stopped(CancelReason::ShutDown)) };
+        let Ok(opened) = opened else { return stopped(CancelReason::ShutDown) };
         let storage = match opened {
             Ok(storage) => storage.without_files(index.files()),
             Err(error) => {
@@ -157,7 +184,7 @@ impl Desk {
                 let mut report = Report::new(request.mode, request.dry_run);
                 report.task_id = live.id;
                 report.fail(error.code(), error.to_string());
-                return self.end_unbegun(&index, &request, report).await;
+                return Ok((Ok(report), LastWord::Owed));
             }
         };
         let mut meter = Meter { live: Arc::clone(&live), spool };
@@ -168,7 +195,7 @@ impl Desk {
             // It is noted here, and until it is.
             .without_notes();
         let ended = if request.writes() {
-            reconciler.run_as(id, &request, &mut meter).await
+            reconciler.run_to_the_end(id, &request, &mut meter).await
         } else {
             let too_late = async {
                 let reason = live.cancel.cancelled().await;
@@ -176,13 +203,13 @@ impl Desk {
                 reason
             };
             let late = tokio::select! {
-                ended = reconciler.run_as(id, &request, &mut meter) => Ok(ended),
+                ended = reconciler.run_to_the_end(id, &request, &mut meter) => Ok(ended),
                 // It writes nothing, so it may be dropped wherever it is.
                 reason = too_late => Err(reason),
             };
             match late {
                 Ok(ended) => ended,
-                Err(reason) => self.end_unbegun(&index, &request, stopped(reason)).await,
+                Err(reason) => stopped(reason),
             }
         };
         if let Some(Err(error)) = meter.spool.as_mut().map(Spool::flush) {
@@ -191,17 +218,6 @@ impl Desk {
         }
         drop(place);
         ended
-    }
-
-    /// Notes how a task ended that the engine has not noted.
-    async fn end_unbegun(&self, index: &Index, request: &Request, report: Report) -> Result<Report, Error> {
-        let asked = RequestWire::from(request).to_json();
-        let (id, outcome) = (report.task_id.to_string(), outcome_of(&report));
-        let noting = index.note_task(&id, &asked, clock::now(), &outcome);
-        if tokio::time::timeout(self.patience(), noting).await.is_err() {
-            tracing::warn!("how the task ended could not be written down");
-        }
-        Ok(report)
     }
 
     /// Says about once a second how far a task is, and hears whether it is asked to end.

@@ -16,7 +16,7 @@ use super::error::TaskError;
 use super::findings::{self, FindingsPage};
 use super::live::{Live, State};
 use crate::index::{Access, Claim, Index, IndexError, LeaseTerms, Taken, Task, within};
-use crate::model::Identity;
+use crate::model::{Identity, UserId};
 use crate::reconcile::{Cancel, CancelReason, Request, RequestWire};
 use crate::storage::{self, MarkerState};
 
@@ -242,6 +242,15 @@ impl Desk {
     /// When the index cannot be read.
     pub async fn tasks(&self, status: Option<&str>, before: Option<&str>, most: u32) -> Result<Vec<Task>, TaskError> {
         Ok(self.index().await?.tasks_page(status, before, most).await?)
+    }
+
+    /// Tells whether a user is there, or none is named.
+    pub async fn knows(&self, user: Option<UserId>) -> bool {
+        let Some(user) = user else { return true };
+        match self.index().await {
+            Ok(index) => within(self.patience(), index.user(user)).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Asks the task `id` to end, whoever carries it out.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::reconcile::Evidence;
 
-/// Of how many tasks findings are kept.
+/// Of how many tasks findings are kept that have ended.
 const KEPT: usize = 20;
 
 /// The most bytes that one page is made of, so that memory stays flat whatever the paths are.
@@ -52,13 +52,16 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Makes the file of `task` in `dir`, and lets those of old tasks go.
-    pub(super) fn create(dir: &Path, task: Uuid) -> io::Result<Self> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?.flatten().map(|entry| entry.path()).collect();
-        files.retain(|file| file.extension().is_some_and(|e| e == "ndjson") && id_of(file).is_some());
-        // The ids of tasks are in the order of time.
-        files.sort();
-        let old = files.len().saturating_sub(KEPT - 1);
+    /// Makes the file of `task` in `dir`, and lets those go of tasks that have ended before the last ones did. Those of tasks
+    /// that `live` knows stay.
+    pub(super) fn create(dir: &Path, task: Uuid, live: impl Fn(Uuid) -> bool) -> io::Result<Self> {
+        let files = std::fs::read_dir(dir)?.flatten().map(|entry| entry.path());
+        let is_findings = |file: &PathBuf| file.extension().is_some_and(|e| e == "ndjson");
+        let ended = |file: &PathBuf| id_of(file).is_some_and(|id| id != task && !live(id));
+        let mut files: Vec<PathBuf> = files.filter(is_findings).filter(ended).collect();
+        // By their last word; the ids of tasks are in the order of time, too.
+        files.sort_by_cached_key(|file| (std::fs::metadata(file).and_then(|file| file.modified()).ok(), file.clone()));
+        let old = files.len().saturating_sub(KEPT);
         files.iter().take(old).for_each(|file| drop(std::fs::remove_file(file)));
         let path = path(dir, task);
         Ok(Self { file: BufWriter::new(File::create(&path)?), path })
@@ -178,11 +181,13 @@ mod tests {
     fn old_findings_make_room() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("somebody's.ndjson"), "x").unwrap();
-        let tasks: Vec<Uuid> = (0..KEPT + 3).map(|_| Uuid::now_v7()).collect();
+        let tasks: Vec<Uuid> = (0..KEPT + 5).map(|_| Uuid::now_v7()).collect();
         for task in &tasks {
-            Spool::create(dir.path(), *task).unwrap();
+            Spool::create(dir.path(), *task, |task| task == tasks[1]).unwrap();
         }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), KEPT + 1);
-        assert!(path(dir.path(), tasks[KEPT + 2]).exists() && !path(dir.path(), tasks[0]).exists());
+        // The last ones, the one that begins, the one that lives, and what is none.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), KEPT + 3);
+        let is_there = |at: usize| path(dir.path(), tasks[at]).exists();
+        assert!(is_there(KEPT + 4) && is_there(1) && !is_there(0) && !is_there(2));
     }
 }

@@ -57,6 +57,11 @@ fn what_needs_no_key_answers_without() {
     for path in ["/health/live", "/health/ready", "/health/live/", "/metrics", "/docs", "/docs/", "/openapi.json"] {
         server.send("GET", path, &[], b"").is(200);
     }
+    // What they have no use for stops nobody.
+    let odd = [("Idempotency-Key", "a"), ("Idempotency-Key", "b"), ("Content-Length", "70000")];
+    for path in ["/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json"] {
+        server.send("GET", path, &odd, b"").is(200);
+    }
     // A balancer may ask without wanting to be told.
     assert_eq!(server.send("HEAD", "/health/live", &[], b"").is(200).body, "");
     let ready = server.send("GET", "/health/ready", &[], b"").json();
@@ -96,6 +101,8 @@ fn every_wrong_request_is_a_problem_with_its_code() {
         ("{\"mode\": \"audit\", \"force\": \"yes\"}", 400, "invalid_body"),
         ("{\"mode\": \"scan\"}", 400, "invalid_mode"),
         ("{\"mode\": \"audit\", \"max_delete\": \"many\"}", 400, "invalid_max_delete"),
+        ("{\"mode\": \"audit\", \"max_delete\": \"+5\"}", 400, "invalid_max_delete"),
+        ("{\"mode\": \"audit\", \"max_delete\": \"+5%\"}", 400, "invalid_max_delete"),
         ("{\"mode\": \"audit\", \"exclude\": [\"a{\"]}", 400, "invalid_exclude"),
         ("{\"mode\": \"clean\", \"adopt\": true, \"force\": true}", 400, "invalid_adopt"),
         ("{\"mode\": \"clean\"}", 400, "force_required"),
@@ -122,7 +129,10 @@ fn every_wrong_request_is_a_problem_with_its_code() {
     }
     let nobody = "019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de";
     server.get(&format!("{TASKS}/{nobody}"), &key).problem(404, "unknown_task");
-    server.get(&format!("{TASKS}/seven"), &key).problem(400, "invalid_parameter");
+    for id in ["seven", "%ff", "seven/findings", "seven/events"] {
+        let reply = server.get(&format!("{TASKS}/{id}"), &key).problem(400, "invalid_parameter");
+        assert!(reply.body.contains("the id of a task is a UUID"), "{reply:?}");
+    }
     server.get(&format!("{TASKS}?limit=0"), &key).problem(400, "invalid_parameter");
     server.get(&format!("{TASKS}?status=TIRED"), &key).problem(400, "invalid_parameter");
     // Nothing of all that has left a task, and none of it failed here.
@@ -143,6 +153,13 @@ fn failures_are_limited_and_a_right_key_is_let_in_all_the_same() {
     let reply = server.get(TASKS, "nonsense").problem(429, "too_many_failures");
     assert!(reply.header("retry-after").is_some());
     server.get(TASKS, &key).is(200);
+    // When to ask again is what the limit says.
+    let server = playground.serve(&["--auth-failures", "1"]);
+    server.get(TASKS, "nonsense").problem(401, "invalid_key");
+    let reply = server.get(TASKS, "nonsense").problem(429, "too_many_failures");
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((11..=60).contains(&wait), "{reply:?}");
+    assert!(!reply.body.contains("minute"), "{reply:?}");
 }
 
 #[test]
@@ -187,6 +204,25 @@ fn keys_are_made_listed_and_revoked() {
     playground.run(&["key", "revoke", &format!("sk_{}", made["prefix"].as_str().unwrap())]).ends(0);
     assert_eq!(revoked(), [true, true]);
     playground.run(&["key", "revoke", "77"]).ends(2).complains(&["77"]);
+    // Whatever somebody has at hand of it names a key; once it is revoked, it is so since then.
+    playground.sql("UPDATE api_keys SET revoked_at = NULL");
+    let list = playground.run(&["key", "list"]).ends(0).out;
+    let shown = list.lines().find(|line| line.contains(&secret[3..11])).unwrap();
+    let shown = shown.split_whitespace().find(|word| word.starts_with("sk_")).unwrap();
+    let since = || playground.run(&["key", "list", "--format", "json"]).json()[0]["revoked_at"].clone();
+    playground.run(&["key", "revoke", shown]).ends(0);
+    let first = since();
+    assert!(first.is_string(), "{shown}");
+    let id = made["id"].to_string();
+    for which in [secret, &secret[..11], &secret[3..11], &secret[3..], &secret[..30], &id] {
+        playground.run(&["key", "revoke", which]).ends(0);
+        assert_eq!(since(), first, "{which}");
+    }
+    let stranger = format!("sk_00000000_{}", &secret[12..]);
+    for which in [stranger.as_str(), &secret[12..]] {
+        let ran = playground.run(&["key", "revoke", which]).ends(2).complains(&[&which[..3], "key list"]);
+        assert!(!ran.err.contains(&secret[32..]), "{ran:?}");
+    }
     playground.run(&["key", "create", "--user", "nobody"]).ends(2).complains(&["nobody"]);
     // A key goes with its user.
     playground.run(&["user", "remove", "ann"]).ends(0);

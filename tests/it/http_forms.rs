@@ -83,6 +83,10 @@ fn no_answer_has_a_path_of_the_disk_in_it() {
         let ran = playground.rebuild(&["--mode", mode, "--storage", other.to_str().unwrap()]).ends(4);
         assert!(ran.err.contains(".storm-index/identity.json") && ran.err.contains("this is a link"), "{ran:?}");
     }
+    // However it names it.
+    for relative in ["../secret-x/nope", "./secret-x", "secret place/x", "secret-x", "file:secret-x"] {
+        playground.rebuild(&["--mode", "sync", "--storage", relative]).ends(4);
+    }
     // Whatever stands in a row.
     let errors =
         json!([{ "code": "x", "message": format!("storage {other:?}: {}: odd (os error 5)", other.display()) }]);

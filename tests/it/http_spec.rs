@@ -1,5 +1,7 @@
 //! The specification is made from the operations, and what is checked in is what is made.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::support::playground::Playground;
@@ -22,7 +24,7 @@ fn the_specification_is_whole() {
     let spec: Value = Playground::new().run(&["openapi"]).ends(0).json();
     let paths = spec["paths"].as_object().unwrap();
     assert!(paths.contains_key("/api/v1/index/rebuild/"), "{:?}", paths.keys());
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for (path, item) in paths {
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no id"));
@@ -75,7 +77,7 @@ fn the_specification_is_whole() {
                         .filter(|word| *word == "internal" || word.contains('_'))
                         .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
                     assert_eq!(
-                        codes.collect::<std::collections::BTreeSet<_>>(),
+                        codes.collect::<BTreeSet<_>>(),
                         examples.keys().map(String::as_str).collect(),
                         "{name} {status}"
                     );
@@ -83,6 +85,19 @@ fn the_specification_is_whole() {
             }
         }
     }
+    // The open routes answer what every route does, and the metrics refuse whom they are told to.
+    for (path, refusals) in
+        [("/health/live", &[][..]), ("/health/ready", &["503"]), ("/metrics", &["401", "403", "429", "503"])]
+    {
+        let told = spec["paths"][path]["get"]["responses"].as_object().unwrap().keys().map(String::as_str);
+        let all = ["200", "404", "405", "500"].iter().chain(refusals).copied();
+        assert_eq!(told.collect::<BTreeSet<_>>(), all.collect::<BTreeSet<_>>(), "{path}");
+    }
+    for item in paths.values().filter_map(Value::as_object).flat_map(|item| item.values()) {
+        let unavailable = &item["responses"]["503"]["content"]["application/problem+json"]["examples"];
+        assert!(unavailable.is_null() || unavailable["database_read_only"].is_object(), "{}", item["operationId"]);
+    }
+    assert!(spec["components"]["schemas"]["RequestWire"]["properties"]["min_age"]["nullable"] == true);
     // What the server is seen to answer is listed.
     let rebuild = &spec["paths"]["/api/v1/index/rebuild/"]["post"]["responses"];
     for (status, codes) in [

@@ -141,7 +141,8 @@ fn law_12_a_holder_that_falls_silent_in_the_middle_keeps_nothing_for_ever() {
     let mut command = playground.command();
     command.env("DATABASE_URL", relay.url(&playground.index.url())).args(["rebuild", "--mode", "sync", "-q"]);
     let mut silent = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let waits = "SELECT 'waits' FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+    let waits =
+        "SELECT 'waits' FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
     while block_on(async { database::column(&playground.database().await, waits).await }).is_empty() {
         assert!(silent.try_wait().unwrap().is_none(), "it ended before it was silent");
         std::thread::yield_now();
