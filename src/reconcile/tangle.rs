@@ -361,7 +361,7 @@ mod tests {
         }
         for ((_, from), (_, to)) in moves {
             let (one, other) = (top(&mut above, *from), top(&mut above, *to));
-            above.insert(one, other);
+            above.insert(other, one);
         }
         let (mut components, mut stuck) = (BTreeMap::<u64, Pairs>::new(), BTreeSet::new());
         let leaves: BTreeSet<u64> = moves.iter().map(|(from, _)| from.1).collect();
