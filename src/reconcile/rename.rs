@@ -3,8 +3,6 @@
 //! A file has moved when exactly one record and exactly one object of its user carry its fingerprint, at different paths.
 //! Where that cannot be said, because there are copies or because a part of the storage was not seen, nothing is guessed.
 
-use std::collections::HashMap;
-
 /// How something that carries a fingerprint stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -112,36 +110,6 @@ impl Census {
     }
 }
 
-/// A move in which a path changes hands: from a pair that differs, or to one, or both. Pairs have a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tangled {
-    /// The pair whose record goes, if it is one.
-    pub(super) from: Option<u64>,
-    /// The pair whose object it goes to, if it is one.
-    pub(super) to: Option<u64>,
-}
-
-/// Says which of `moves` can be made: nobody moves to a path whose record stays, and no record leaves a path whose object is
-/// no other record's. Whoever saves a file anew after renaming the old one to a backup still means the path.
-pub(super) fn untangle(moves: &[Tangled]) -> Vec<bool> {
-    let leaves: HashMap<u64, usize> = moves.iter().enumerate().filter_map(|(n, m)| Some((m.from?, n))).collect();
-    let comes: HashMap<u64, usize> = moves.iter().enumerate().filter_map(|(n, m)| Some((m.to?, n))).collect();
-    let mut can = vec![true; moves.len()];
-    let stuck = |n: &usize| {
-        let Tangled { from, to } = moves[*n];
-        to.is_some_and(|pair| !leaves.contains_key(&pair)) || from.is_some_and(|pair| !comes.contains_key(&pair))
-    };
-    let mut open: Vec<usize> = (0..moves.len()).filter(stuck).collect();
-    while let Some(n) = open.pop() {
-        if std::mem::replace(&mut can[n], false) {
-            let Tangled { from, to } = moves[n];
-            open.extend(from.and_then(|pair| comes.get(&pair)));
-            open.extend(to.and_then(|pair| leaves.get(&pair)));
-        }
-    }
-    can
-}
-
 #[cfg(test)]
 mod tests {
     use super::Side::{Both, Hidden, HiddenObject, Missing, Object, Orphan, Record, StaleObject, StaleRecord};
@@ -190,23 +158,6 @@ mod tests {
             for place in [0, 1, (1 << 60) - 1] {
                 assert_eq!(Side::of(side.at(place)), (side, place));
             }
-        }
-    }
-
-    #[test]
-    fn paths_change_hands_or_stay_as_they_are() {
-        let tangled = |from: u64, to: u64| Tangled { from: (from > 0).then_some(from), to: (to > 0).then_some(to) };
-        for (moves, want) in [
-            (vec![], vec![]),
-            (vec![tangled(0, 1)], vec![false]),
-            (vec![tangled(1, 0)], vec![false]),
-            (vec![tangled(1, 2), tangled(2, 1)], vec![true, true]),
-            (vec![tangled(0, 1), tangled(1, 2), tangled(2, 0)], vec![true, true, true]),
-            (vec![tangled(0, 1), tangled(1, 2), tangled(2, 3)], vec![false, false, false]),
-            (vec![tangled(1, 2), tangled(2, 0)], vec![false, false]),
-            (vec![tangled(3, 1), tangled(1, 2), tangled(2, 3), tangled(5, 6)], vec![true, true, true, false]),
-        ] {
-            assert_eq!(untangle(&moves), want, "{moves:?}");
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Waiting {
     sides: Numbers,
     has_source: bool,
     has_target: bool,
-    /// How many moves in which paths change hands are looked at together.
+    /// How many moves are made at most that hang together, as paths change hands in them.
     window: usize,
 }
 
@@ -227,6 +227,15 @@ mod tests {
         }
     }
 
+    /// Three folders of `count` files each that have changed names in a circle.
+    fn rotate(waiting: &mut Waiting, count: usize) {
+        for (folder, other) in [("u", "w"), ("v", "u"), ("w", "v")] {
+            for n in 0..count {
+                pair(waiting, &format!("{folder}/{n}"), &format!("{folder}{n}"), &format!("{other}{n}"));
+            }
+        }
+    }
+
     /// Each file has gone to where the next one was, and the last one to where the first one was.
     fn ring(waiting: &mut Waiting, count: usize) {
         for n in 0..count {
@@ -266,6 +275,8 @@ mod tests {
         for (fills, want) in [
             (&[(swap as Fill, 5)][..], [10, 0, 0]),
             (&[(swap, 100)], [200, 0, 0]),
+            (&[(rotate, 100)], [300, 0, 0]),
+            (&[(rotate, 100), (ring, 11), (swap, 5)], [310, 11, 0]),
             (&[(ring, 10)], [10, 0, 0]),
             (&[(ring, 11)], [0, 11, 0]),
             (&[(shift, 10)], [11, 0, 0]),

@@ -127,6 +127,48 @@ fn law_11_chains_and_swaps_are_carried_at_once() {
     assert_eq!(moves(&playground.rebuild(&[]).ends(0).result()), [0; 7]);
 }
 
+/// Folders that have changed names in a circle, and a longer circle of files: more moves than one transaction carries, of
+/// which three or seven hang together.
+#[test]
+fn law_11_folders_that_changed_names_in_a_circle_keep_ids_and_links() {
+    let playground = Playground::with_user();
+    for folder in ["a", "b", "c"] {
+        for n in 0..700 {
+            playground.write(&format!("1/{folder}/f{n:03}"), &format!("{folder}{n}"));
+        }
+    }
+    for n in 0..7 {
+        playground.write(&format!("1/r{n}"), &format!("ring {n}"));
+    }
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let before = ids(&playground);
+    // Where each of them is afterwards.
+    let goes = |path: &str| match path.split_at(1) {
+        ("r", n) => format!("r{}", (n.parse::<usize>().unwrap() + 3) % 7),
+        (folder, rest) => ["b", "c", "a"][usize::from(folder.as_bytes()[0] - b'a')].to_owned() + rest,
+    };
+    let shared = ["a/f000", "a/f699", "b/f000", "b/f350", "c/f001", "r0", "r6"];
+    let want: BTreeMap<String, String> = shared.iter().map(|path| (share(&playground, path), goes(path))).collect();
+    for (from, to) in [("1/a", "1/t"), ("1/c", "1/a"), ("1/b", "1/c"), ("1/t", "1/b")] {
+        rename(&playground, from, to);
+    }
+    (0..7).for_each(|n| rename(&playground, &format!("1/r{n}"), &format!("1/t{n}")));
+    (0..7).for_each(|n| rename(&playground, &format!("1/t{n}"), &format!("1/{}", goes(&format!("r{n}")))));
+    let run = |mode: &[&str], code| {
+        let result = playground.rebuild(&[mode, &["--report", "r.ndjson"]].concat()).ends(code).result();
+        (moves(&result), result["stale_in_db"].as_u64(), findings(&playground.path("r.ndjson")))
+    };
+    let dry = run(&["--mode", "full", "--dry-run"], 1);
+    let real = run(&["--mode", "full", "--force"], 0);
+    assert_eq!((real.0, real.1, real.2.len()), ([2_107, 2_107, 0, 0, 0, 0, 0], Some(0), 2_107));
+    assert_eq!(dry, real);
+    assert_eq!(opens(&playground), want);
+    let after: BTreeMap<String, String> =
+        before.into_iter().map(|(path, id)| (format!("1/{}", goes(&path[2..])), id)).collect();
+    assert_eq!(ids(&playground), after);
+    assert_eq!(run(&["--mode", "full", "--force"], 0), ([0; 7], Some(0), Vec::new()));
+}
+
 /// A file that was moved over another one: the path's own record stays, the other one's file is gone.
 #[test]
 fn law_11_a_record_keeps_its_path_when_another_file_comes_there() {
