@@ -88,7 +88,9 @@ impl Search {
         }
         if self.unaddressable > 0 {
             let count = self.unaddressable;
-            output::advise(&format!("{count} links have a path that no storage could have; they are not listed"));
+            output::advise(&format!(
+                "{count} links have a path that no storage could have, or a user who is gone; they are not listed"
+            ));
         }
         Ok(if self.unanswered == 0 { Exit::Done } else { Exit::Failed })
     }

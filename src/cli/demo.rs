@@ -49,10 +49,12 @@ const REMOVED: &[&str] = &["1/photos/2024/cat.jpg", "1/documents/taxes.pdf", "te
 
 pub(super) async fn run(args: &DemoArgs, loudness: Loudness) -> Result<Exit, Failure> {
     let sign = fs::read_to_string(SIGN).ok();
-    let (there, is_whole) = (sign.is_some(), sign.is_some_and(|sign| sign != UNFINISHED));
+    let (there, is_whole) = (sign.is_some(), sign.is_some_and(|sign| !sign.is_empty() && sign != UNFINISHED));
     let trouble = |e: io::Error| Failure::new(Exit::Failed, format!("the playground in ./{PLACE} cannot be made: {e}"));
     let fresh = args.fresh || !is_whole;
     if there && fresh {
+        // Should it be interrupted, what is left can be thrown away as well.
+        fs::write(SIGN, UNFINISHED).map_err(trouble)?;
         fs::remove_dir_all(PLACE).map_err(trouble)?;
     } else if !there && Path::new(PLACE).exists() {
         let message = format!("./{PLACE} exists and is no playground; run the demo in another directory");

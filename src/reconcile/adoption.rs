@@ -14,6 +14,9 @@ pub(super) struct Adoption {
     free: UserId,
 }
 
+/// Folders that cannot become users, and what is in the way of each.
+pub(super) type Taken = Vec<(String, IndexError)>;
+
 /// A user who may be registered.
 #[derive(Debug)]
 struct Planned {
@@ -28,12 +31,9 @@ impl Adoption {
     /// gets an id from `next_id` on, which is above all of users and decimals, and its own text as name.
     ///
     /// # Errors
-    /// When a name or id is another user's: the folder, and what is in its way. Nothing is if the folder has no object.
-    pub(super) fn plan(
-        mut folders: Vec<String>,
-        scopes: &Scopes,
-        next_id: UserId,
-    ) -> Result<Self, (String, IndexError)> {
+    /// When a name or id is another user's: all such folders, and what is in the way of each. Nothing is if a folder has no
+    /// object.
+    pub(super) fn plan(mut folders: Vec<String>, scopes: &Scopes, next_id: UserId) -> Result<Self, Taken> {
         folders.retain(|folder| scopes.is_free(folder));
         folders.sort_unstable();
         folders.dedup();
@@ -41,7 +41,7 @@ impl Adoption {
         let names: HashMap<&str, &User> = scopes.iter().map(|s| (s.user.name.as_str(), &s.user)).collect();
         let highest = folders.iter().filter_map(|f| decimal(f)).max().unwrap_or(0);
         let free = next_id.max(highest.saturating_add(1));
-        let mut users = BTreeMap::new();
+        let (mut users, mut taken) = (BTreeMap::new(), Vec::new());
         for folder in folders {
             // What cannot be a prefix or a name stays unclaimed, and does not hinder the others.
             let Ok(prefix) = Prefix::parse(&folder) else { continue };
@@ -51,13 +51,15 @@ impl Adoption {
             let id = decimal(&folder);
             // The folders themselves differ, and so do the ids that they get: only a registered user can be in the way.
             let owner = id.and_then(|id| ids.get(&id));
-            for other in owner.into_iter().chain(names.get(folder.as_str())) {
-                check_free(std::slice::from_ref(*other), id.unwrap_or(free), &folder, &prefix)
-                    .map_err(|error| (folder.clone(), error))?;
+            let others = owner.into_iter().chain(names.get(folder.as_str())).copied();
+            let mut in_the_way =
+                others.map(|other| check_free(std::slice::from_ref(other), id.unwrap_or(free), &folder, &prefix));
+            match in_the_way.find_map(Result::err) {
+                Some(error) => taken.push((folder, error)),
+                None => drop(users.insert(folder, Planned { id, prefix })),
             }
-            users.insert(folder, Planned { id, prefix });
         }
-        Ok(Self { users, free })
+        if taken.is_empty() { Ok(Self { users, free }) } else { Err(taken) }
     }
 
     /// Takes the user who is planned for the top folder of `key`, if there is one.
@@ -82,11 +84,7 @@ fn decimal(folder: &str) -> Option<UserId> {
 mod tests {
     use super::*;
 
-    fn plan(
-        folders: &[&str],
-        owned: &[(UserId, &str, &str)],
-        next_id: UserId,
-    ) -> Result<Vec<(String, UserId)>, (String, IndexError)> {
+    fn plan(folders: &[&str], owned: &[(UserId, &str, &str)], next_id: UserId) -> Result<Vec<(String, UserId)>, Taken> {
         let users = owned
             .iter()
             .map(|(id, name, prefix)| User { id: *id, name: (*name).into(), prefix: Prefix::parse(prefix).unwrap() })
@@ -122,11 +120,13 @@ mod tests {
 
     #[test]
     fn a_taken_name_or_id_names_both() {
-        let (folder, error) = plan(&["7"], &[(7, "old", "somewhere")], 8).unwrap_err();
+        let (folder, error) = plan(&["7"], &[(7, "old", "somewhere")], 8).unwrap_err().remove(0);
         let error = error.to_string();
         assert_eq!(folder, "7");
         assert!(error.contains("\"7\"") && error.contains("\"somewhere\""), "{error}");
-        let (folder, error) = plan(&["bob", "carl"], &[(1, "bob", "b")], 2).unwrap_err();
+        let mut taken = plan(&["bob", "carl", "dora"], &[(1, "bob", "b"), (2, "dora", "d")], 3).unwrap_err();
+        assert_eq!(taken.len(), 2);
+        let (folder, error) = taken.remove(0);
         let error = error.to_string();
         assert_eq!(folder, "bob");
         assert!(error.contains("\"bob\"") && error.contains("\"b\""), "{error}");

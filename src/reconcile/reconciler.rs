@@ -1,5 +1,6 @@
 //! A request -> a run: everything that can be wrong with it is found before the first write.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -277,12 +278,19 @@ impl Reconciler {
         folders.retain(|folder| !request.exclude.match_folder(folder));
         let next_id = self.index.next_user_id().await?;
         loop {
-            match Adoption::plan(folders.clone(), scopes, next_id) {
+            let taken = match Adoption::plan(folders.clone(), scopes, next_id) {
                 Ok(adoption) => return Ok(adoption),
+                Err(taken) => taken,
+            };
+            let mut empty = HashSet::new();
+            for (folder, error) in taken {
                 // Only a disk has folders in which nothing is, and nothing hinders nobody.
-                Err((folder, error)) if self.has_object(&folder, request).await => return Err(error.into()),
-                Err((folder, _)) => folders.retain(|other| *other != folder),
+                if self.has_object(&folder, request).await {
+                    return Err(error.into());
+                }
+                empty.insert(folder);
             }
+            folders.retain(|folder| !empty.contains(folder));
         }
     }
 

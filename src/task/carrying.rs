@@ -100,7 +100,11 @@ impl Desk {
                 match self.persist(|| lease.try_end(&outcome)).await {
                     Ok(()) => return,
                     Err(IndexError::LeaseLost) => lose_lease(report),
-                    Err(error) => return lease.give_up(&error),
+                    Err(error) => {
+                        let why = "how the run ended could not be written down, so it will be listed as FAILED";
+                        report.note_always("end_unwritten", format!("{why}: {error}"));
+                        return lease.give_up(&error);
+                    }
                 }
             }
         }
