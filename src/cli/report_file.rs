@@ -33,8 +33,8 @@ impl ReportFile {
         Err(Failure::new(Exit::Usage, format!("report {path:?}: the name has to end in .ndjson or .csv")))
     }
 
-    /// Makes the file, or takes the one that is there, as it is until [`ReportFile::begin`]; never within the storage at `root`, where only its users write, nor in
-    /// place of one of the files of the `index`.
+    /// Makes the file, or takes the one that is there, as it is until [`ReportFile::begin`]; never within the storage at
+    /// `root`, where only its users write, nor in place of one of the files of the `index`.
     pub(super) fn create(path: &Path, root: Option<&Path>, index: &[PathBuf]) -> Result<Self, Failure> {
         let refused = |e: std::io::Error| Failure::new(Exit::Usage, format!("report {path:?} cannot be written: {e}"));
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

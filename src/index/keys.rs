@@ -159,7 +159,7 @@ impl Index {
         let prefix = prefix_in(which);
         // Eight digits may be a prefix: what is printed on the key comes first.
         let (rule, value): (_, Value) = match which.parse::<i64>() {
-            Ok(id) if self.key(prefix).await?.is_none() => ("id = ?", id.into()),
+            Ok(id) if id.to_string() == which && self.key(prefix).await?.is_none() => ("id = ?", id.into()),
             _ => ("prefix = ?", prefix.into()),
         };
         // One that was revoked before has been so since then.

@@ -204,6 +204,11 @@ fn keys_are_made_listed_and_revoked() {
     playground.run(&["key", "revoke", &format!("sk_{}", made["prefix"].as_str().unwrap())]).ends(0);
     assert_eq!(revoked(), [true, true]);
     playground.run(&["key", "revoke", "77"]).ends(2).complains(&["77"]);
+    // An id is written in one way only.
+    let id = made["id"].to_string();
+    for which in [format!("+{id}"), format!("0{id}")] {
+        playground.run(&["key", "revoke", &which]).ends(2).complains(&[&which]);
+    }
     // Whatever somebody has at hand of it names a key; once it is revoked, it is so since then.
     playground.sql("UPDATE api_keys SET revoked_at = NULL");
     let list = playground.run(&["key", "list"]).ends(0).out;
