@@ -42,7 +42,8 @@ fn write(path: &Path) {
 }
 
 fn is_doubted(doubt: Option<Doubt>) {
-    assert!(doubt.unwrap().to_string().contains("another one now"));
+    let doubt = doubt.unwrap().to_string();
+    assert!(doubt.contains("another one now"), "{doubt}");
 }
 
 #[test]
@@ -125,6 +126,8 @@ fn law_06_a_disk_that_goes_during_the_listing_leaves_it_in_doubt() {
             }
         };
         assert!(0 < count && count < folders * files, "it went while it was listed");
-        is_doubted(doubt);
+        // Who looks between the two steps of an unmounting, as the walk may, finds nothing at all.
+        let doubt = doubt.unwrap().to_string();
+        assert!(["another one now", "it is gone"].iter().any(|said| doubt.contains(said)), "{doubt}");
     });
 }
