@@ -53,10 +53,8 @@ pub(super) async fn run(args: &DemoArgs, loudness: Loudness) -> Result<Exit, Fai
     let trouble = |e: io::Error| Failure::new(Exit::Failed, format!("the playground in ./{PLACE} cannot be made: {e}"));
     let fresh = args.fresh || !is_whole;
     if there && fresh {
-        // Should it be interrupted, what is left can be thrown away as well.
-        fs::write(SIGN, UNFINISHED).map_err(trouble)?;
-        fs::remove_dir_all(PLACE).map_err(trouble)?;
-    } else if !there && Path::new(PLACE).exists() {
+        throw_away().map_err(trouble)?;
+    } else if !there && is_taken().map_err(trouble)? {
         let message = format!("./{PLACE} exists and is no playground; run the demo in another directory");
         return Err(Failure::new(Exit::Usage, message));
     }
@@ -115,10 +113,34 @@ impl<E: Into<crate::error::Error>> From<E> for Made {
     }
 }
 
+/// Says whether there is anything in the place of the playground that somebody may miss.
+fn is_taken() -> io::Result<bool> {
+    match fs::read_dir(PLACE) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(fs::symlink_metadata(PLACE).is_ok()),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Throws the playground away, its sign last: should this be interrupted, what is left can be thrown away as well.
+fn throw_away() -> io::Result<()> {
+    fs::write(SIGN, UNFINISHED)?;
+    for entry in fs::read_dir(PLACE)? {
+        let path = entry?.path();
+        if path == Path::new(SIGN) {
+            continue;
+        }
+        if fs::symlink_metadata(&path)?.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+    }
+    fs::remove_file(SIGN)
+}
+
 async fn make() -> Result<(), Made> {
-    fs::create_dir_all(FILES)?;
+    fs::create_dir_all(PLACE)?;
     // First of all: one that was interrupted is a playground too, and may be thrown away.
     fs::write(SIGN, UNFINISHED)?;
+    fs::create_dir_all(FILES)?;
     for (prefix, path, content) in SEEN {
         write(&format!("{prefix}/{path}"), content)?;
     }

@@ -213,6 +213,8 @@ fn an_unreachable_server_is_one_clear_line() {
 #[test]
 fn the_demo_makes_a_playground_and_throws_only_that_away() {
     let playground = Playground::new();
+    // Nobody misses anything there.
+    std::fs::create_dir_all(playground.path("data")).unwrap();
     let mut command = playground.command();
     let ran = Ran::from(command.arg("demo").output().unwrap()).ends(0);
     assert!(ran.out.contains("+ ") && ran.out.contains("- ") && ran.out.contains("* "), "{ran:?}");
@@ -229,6 +231,14 @@ fn the_demo_makes_a_playground_and_throws_only_that_away() {
     std::fs::remove_file(playground.path("data/.storm-index-demo")).unwrap();
     playground.run(&["demo", "--fresh"]).ends(2).complains(&["data"]);
     assert!(playground.path("data/files").exists());
+    // Nor is what is no directory at all.
+    std::fs::remove_dir_all(playground.path("data")).unwrap();
+    let place = playground.path("data");
+    std::fs::write(&place, "x").unwrap();
+    playground.run(&["demo"]).ends(2).complains(&["data"]);
+    std::fs::remove_file(&place).unwrap();
+    std::os::unix::fs::symlink("nowhere", &place).unwrap();
+    playground.run(&["demo"]).ends(2).complains(&["data"]);
 }
 
 #[test]

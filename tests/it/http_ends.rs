@@ -7,7 +7,7 @@ use storm_index::reconcile::{Evidence, FindingKind, Mode, Observer, Progress, Re
 use crate::support::database::on_postgres;
 use crate::support::hanging::Hanging;
 use crate::support::playground::{Playground, block_on};
-use crate::support::server::Server;
+use crate::support::server::{Server, answer_of};
 
 const TASKS: &str = "/api/v1/index/tasks";
 
@@ -63,6 +63,33 @@ fn law_12_an_end_that_cannot_be_written_yet_is_written_before_it_is_answered() {
     assert_eq!(row["result"], answer["result"]);
     // The lease was given back with it.
     playground.rebuild(&["--mode", "sync"]).ends(0);
+}
+
+/// A server that has to stop before it could write the end of a run down says so, and who looks later finds no better word.
+#[test]
+fn law_12_an_end_that_could_not_be_written_at_all_is_told_with_its_answer() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    playground.write("1/a", "x");
+    let server = playground.serve(&["--lease-expiry", "1h"]);
+    let is_end = "new.finished_at IS NOT NULL";
+    trigger(&playground, "tasks", is_end, "SELECT raise(ABORT, 'not now');", "RAISE EXCEPTION 'not now';");
+    let (bearer, body) = (format!("Bearer {key}"), br#"{"mode":"sync"}"#);
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json"), ("Prefer", "wait=60")];
+    let asking = server.begin("POST", "/api/v1/index/rebuild/", &headers, body);
+    server.says("could not be written down");
+    assert_eq!(server.stop().0, 0);
+    no_trigger(&playground);
+    let answer = answer_of(asking).is(200).json();
+    let errors = answer["result"]["errors"].as_array().unwrap();
+    assert_eq!((&errors[0]["code"], errors.len()), (&json!("end_unwritten"), 1), "{answer}");
+    assert!(errors[0]["message"].as_str().unwrap().contains("not now"), "{answer}");
+    // Nobody waits for the one that is gone, and what it did stays.
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let task =
+        playground.run(&["task", "show", answer["task_id"].as_str().unwrap(), "--format", "json"]).ends(0).json();
+    assert_eq!((&task["status"], &task["errors"][0]["code"]), (&json!("FAILED"), &json!("holder_vanished")), "{task}");
+    assert_eq!(playground.paths(), ["1/a"]);
 }
 
 /// Where the lease is somebody else's by now, the run has failed, however well it went.

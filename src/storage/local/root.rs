@@ -141,6 +141,16 @@ mod tests {
         assert!(root.check().is_ok());
     }
 
+    /// Without a word of it in [`Held::open`], this waits for ever.
+    #[test]
+    fn nobody_who_writes_into_a_pipe_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(dir.path().join("pipe")).status();
+        assert!(pipe.unwrap().success());
+        let mut opened = Root::open(dir.path()).unwrap().hold().unwrap().open("pipe").unwrap();
+        assert_eq!(io::Read::read(&mut opened, &mut [0]).unwrap(), 0);
+    }
+
     #[test]
     fn no_link_is_opened() {
         let dir = tempfile::tempdir().unwrap();

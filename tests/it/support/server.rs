@@ -125,10 +125,7 @@ impl Server {
 
     /// Sends a request with these headers and this body.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let mut stream = self.begin(method, path, headers, body);
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        parse(&answer)
+        answer_of(self.begin(method, path, headers, body))
     }
 
     /// Sends a request, and leaves the answer to be read.
@@ -197,6 +194,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits for the answer to a request that [was begun](Server::begin), be the server stopping meanwhile.
+pub(crate) fn answer_of(mut stream: TcpStream) -> Reply {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    parse(&answer)
 }
 
 fn parse(answer: &[u8]) -> Reply {
