@@ -22,6 +22,9 @@ use super::retry::{is_locked, patiently, unconfirmed};
 use super::tasks::{self, Outcome};
 use super::writes::Writer;
 
+/// How often a run listens whether it is asked to end.
+const LISTENS: Duration = Duration::from_millis(250);
+
 /// How long a lease lives without a sign of its holder, and how often the holder gives one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTerms {
@@ -226,20 +229,22 @@ impl Row {
     }
 }
 
-/// Gives signs of life until the lease is somebody else's, and hears whether the run is asked to end.
+/// Gives signs of life until the lease is somebody else's, and hears between them whether the run is asked to end.
 async fn beat(db: DatabaseConnection, under: Under, heartbeat: Duration, ask: watch::Sender<bool>) {
+    let mut signed = tokio::time::Instant::now();
     loop {
-        tokio::time::sleep(heartbeat).await;
-        let signing = async {
-            renew(&db, &under).await?;
-            Ok(tasks::is_asked_to_end(&db, &under.task).await.unwrap_or(false))
-        };
-        match within(LeaseTerms::of(under.expiry).sign_patience(), signing).await {
-            Ok(asked) => {
-                if asked {
-                    ask.send_replace(true);
-                }
-            }
+        tokio::time::sleep(heartbeat.min(LISTENS)).await;
+        // Whoever asks waits for the end: it is listened for more often than signs are due.
+        let listening = async { Ok(tasks::is_asked_to_end(&db, &under.task).await.unwrap_or(false)) };
+        if within(heartbeat, listening).await.unwrap_or(false) {
+            ask.send_replace(true);
+        }
+        if signed.elapsed() < heartbeat {
+            continue;
+        }
+        signed = tokio::time::Instant::now();
+        match within(LeaseTerms::of(under.expiry).sign_patience(), renew(&db, &under)).await {
+            Ok(()) => {}
             Err(IndexError::LeaseLost) => return,
             // A batch of the run itself is under way, and its end is a sign.
             Err(IndexError::Write(error)) if is_locked(&error) => {

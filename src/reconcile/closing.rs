@@ -3,7 +3,6 @@
 use super::evidence::{self, About, Found};
 use super::finding::StaleReason;
 use super::plan::{OrphanPlan, SkipReason, plan_orphan};
-use super::rename::Side;
 use super::report::{Action, FindingKind, IndexSide};
 use super::run::{Run, WRITES};
 use super::scopes::Scope;
@@ -54,16 +53,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits for the next record of `user`. Records that are left out may be those of renamed files all the same.
+    /// Waits for the next record of `user`.
     pub(super) async fn load(&mut self, user: UserId) -> Result<(), Stop> {
         self.cursor.load(user).await?;
         for record in self.cursor.take_unplaced() {
             self.damaged(&IndexError::Damaged(record));
-        }
-        let left_out = self.cursor.take_left_out();
-        self.scopes.count_unjudged(user, left_out.records);
-        for print in left_out.prints.into_iter().filter(|_| self.moves) {
-            self.waiting.note(Some(print), Side::Hidden)?;
         }
         Ok(())
     }

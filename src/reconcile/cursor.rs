@@ -1,9 +1,8 @@
 //! One record after the other, out of pages that are read ahead; order is checked, because a merge of what is not
 //! ordered would import and delete the same rows for ever.
 
-use super::excludes::Excludes;
 use crate::index::{IndexError, RecordPage, RecordPages};
-use crate::model::{Fingerprint, RecordFacts, RecordId, UserId};
+use crate::model::{RecordFacts, RecordId, UserId};
 
 /// Where the reading of records is.
 #[derive(Debug)]
@@ -12,25 +11,14 @@ pub(super) struct RecordCursor {
     page: Option<RecordPage>,
     at: usize,
     last: Option<String>,
-    excludes: Excludes,
-    left_out: LeftOut,
     /// Records without a place in the order.
     unplaced: Vec<RecordId>,
 }
 
-/// Records that are left out.
-#[derive(Debug, Default)]
-pub(super) struct LeftOut {
-    /// How many.
-    pub(super) records: u64,
-    /// What they are of.
-    pub(super) prints: Vec<Fingerprint>,
-}
-
 impl RecordCursor {
-    /// Stands before the first record that is not left out.
-    pub(super) fn new(pages: RecordPages, excludes: Excludes) -> Self {
-        Self { pages, page: None, at: 0, last: None, excludes, left_out: LeftOut::default(), unplaced: Vec::new() }
+    /// Stands before the first record.
+    pub(super) fn new(pages: RecordPages) -> Self {
+        Self { pages, page: None, at: 0, last: None, unplaced: Vec::new() }
     }
 
     /// Tells whether the next record of the user is at hand without waiting.
@@ -49,7 +37,6 @@ impl RecordCursor {
             self.unplaced.extend(page.unplaced());
             self.at = 0;
             self.page = Some(page);
-            self.pass_excluded();
         }
         Ok(())
     }
@@ -94,21 +81,6 @@ impl RecordCursor {
     /// Goes on to the next record.
     pub(super) fn advance(&mut self) {
         self.at += 1;
-        self.pass_excluded();
-    }
-
-    fn pass_excluded(&mut self) {
-        let Some(page) = &self.page else { return };
-        while self.at < page.len() && self.excludes.matches(page.path(self.at)) {
-            self.left_out.records += 1;
-            self.left_out.prints.extend(page.get(self.at).fingerprint());
-            self.at += 1;
-        }
-    }
-
-    /// Takes the records that were left out since this was asked last.
-    pub(super) fn take_left_out(&mut self) -> LeftOut {
-        std::mem::take(&mut self.left_out)
     }
 
     /// Leaves the user, whose records are at their end.

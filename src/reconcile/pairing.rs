@@ -27,7 +27,8 @@ impl Run<'_> {
     pub(super) fn missing(&mut self, object: ObjectFacts) -> Result<(), Stop> {
         let Some(scope) = self.scopes.current() else { return Ok(()) };
         let whose = Whose::of(scope);
-        let first = scope.records() == 0 && self.cursor.peek_path().is_none();
+        // What is left out is a record as well.
+        let first = scope.records() + scope.unjudged == 0 && self.cursor.peek_path().is_none();
         if self.moves && !first {
             return Ok(self.waiting.missing(object)?);
         }
@@ -123,6 +124,9 @@ impl Run<'_> {
 
     /// Takes the record at the cursor, for which there is no object.
     pub(super) fn orphan(&mut self) -> Result<(), Stop> {
+        if self.is_left_out() {
+            return self.pass_left_out(None);
+        }
         let record = self.cursor.peek();
         if let Some(damaged) = record.filter(|record| record.damaged) {
             self.damaged(&IndexError::Damaged(damaged.id));
@@ -151,10 +155,36 @@ impl Run<'_> {
 
     /// Leaves the record at the cursor, about which nobody can say whether its object is there.
     pub(super) fn pass_hidden(&mut self) -> Result<(), Stop> {
+        if self.is_left_out() {
+            return self.pass_left_out(None);
+        }
         if let Some(record) = self.cursor.peek().filter(|record| self.moves && !record.damaged) {
             self.waiting.note(record.fingerprint(), Side::Hidden)?;
         }
         self.pass_record();
+        Ok(())
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.cursor.peek_path().is_some_and(|path| self.excludes.matches(path))
+    }
+
+    /// Leaves the record at the cursor, and its `object`, if there is one, as nobody wants to hear of them. Where they are not
+    /// one file, either may be what was renamed all the same.
+    pub(super) fn pass_left_out(&mut self, object: Option<&ObjectFacts>) -> Result<(), Stop> {
+        let record = self.cursor.peek().filter(|record| self.moves && !record.damaged);
+        let then = record.and_then(|record| record.fingerprint());
+        let now = object.filter(|_| self.moves).and_then(ObjectFacts::fingerprint);
+        if then == now {
+            self.waiting.note(then, Side::Both)?;
+        } else {
+            self.waiting.note(then, Side::Hidden)?;
+            self.waiting.note(now, Side::HiddenObject)?;
+        }
+        if let Some(scope) = self.scopes.current() {
+            scope.unjudged += 1;
+        }
+        self.cursor.advance();
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 //! that is bound to no storage yet.
 
 use super::cursor::RecordCursor;
-use super::excludes::Excludes;
 use super::identity::is_half;
 use super::merge::{Front, front};
 use super::scopes::{Place, Scopes};
@@ -32,7 +31,7 @@ impl Proof {
 /// Counts the records of all users, whomever the run is for.
 pub(super) async fn prove(storage: &StorageReader, index: &Index) -> Result<Proof, Stop> {
     let scopes = Scopes::new(index.users().await?)?;
-    let cursor = RecordCursor::new(index.records(scopes.users()), Excludes::default());
+    let cursor = RecordCursor::new(index.records(scopes.users()));
     let records = index.count_records(None).await?;
     let mut count = Count { scopes, cursor, proof: Proof { records, matched: 0, doubt: None } };
     let mut listing = storage.listing(None);

@@ -229,7 +229,7 @@ impl Reconciler {
             false => None,
         };
         let listing = self.storage.listing(one_user.as_ref());
-        let cursor = RecordCursor::new(self.index.records(scopes.users()), request.exclude.clone());
+        let cursor = RecordCursor::new(self.index.records(scopes.users()));
         let mut run = Run {
             storage: &self.storage,
             index: &self.index,

@@ -189,28 +189,33 @@ impl Run<'_> {
         let Some(scope) = self.scopes.current() else { return Ok(()) };
         scope.walked = true;
         let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
-        if self.excludes.matches(&object.key[path_at..]) {
-            // It may be what another record is of all the same.
-            let print = if self.moves && !adopted { object.fingerprint() } else { None };
-            return Ok(self.waiting.note(print, Side::HiddenObject)?);
+        let left_out = self.excludes.matches(&object.key[path_at..]);
+        if left_out && adopted {
+            return Ok(());
         }
-        if object.key.len() - path_at > self.longest_path {
+        if !left_out && object.key.len() - path_at > self.longest_path {
             let reason = BadReason::TooLong(self.longest_path);
             self.bad_entry(&BadEntry { shown: object.key, reason, hides: Hides::Nothing });
             return Ok(());
         }
-        if i64::try_from(object.size).is_err() {
+        if !left_out && i64::try_from(object.size).is_err() {
             let hides = Hides::Key(object.key.clone());
             self.bad_entry(&BadEntry { shown: object.key, reason: BadReason::TooLarge, hides });
             return Ok(());
         }
-        self.report.tally.objects += 1;
+        self.report.tally.objects += u64::from(!left_out);
         loop {
             if !adopted && !self.cursor.is_ready() {
                 self.load(user).await?;
             }
             match front(&object.key[path_at..], self.cursor.peek_path()) {
                 Front::Record => self.orphan()?,
+                Front::Both if left_out => return self.pass_left_out(Some(&object)),
+                Front::Object if left_out => {
+                    // It may be what another record is of all the same.
+                    let print = object.fingerprint().filter(|_| self.moves);
+                    return Ok(self.waiting.note(print, Side::HiddenObject)?);
+                }
                 Front::Both => {
                     self.scopes.count_matched(|| self.cursor.peek().and_then(|record| record.created_at));
                     return self.pair(object);

@@ -96,3 +96,30 @@ fn law_06_a_pattern_hides_no_trouble_with_all_of_a_users_files() {
     let result = ran.ends(4).result();
     assert_eq!((&result["orphaned_in_db"], &result["incomplete_users"][0]), (&0.into(), &1.into()), "{result}");
 }
+
+/// A pair that is left out and agrees is nobody's source or target: its copies are what they are by their paths.
+#[test]
+fn law_01_copies_of_what_is_left_out_are_what_they_are() {
+    let playground = Playground::with_user();
+    playground.write("1/a.tmp", "the same");
+    playground.write("1/k", "other");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    // A hard link is the same file to a disk, as a copy is to a bucket.
+    let at = |key| playground.path("files").join(key);
+    std::fs::hard_link(at("1/a.tmp"), at("1/b")).unwrap();
+    let full = || playground.rebuild(&["--mode", "full", "--force", "--exclude", "*.tmp"]).ends(0).result();
+    let made = full();
+    assert_eq!((&made["missing_in_db"], &made["records_created"]), (&1.into(), &1.into()), "{made}");
+    playground.rebuild(&["--exclude", "*.tmp"]).ends(0);
+    playground.remove("1/b");
+    let gone = full();
+    assert_eq!((&gone["orphaned_in_db"], &gone["records_deleted"]), (&1.into(), &1.into()), "{gone}");
+    assert_eq!(playground.paths(), ["1/a.tmp", "1/k"]);
+    // Where its path has a new file, what is left out may have been renamed.
+    std::fs::rename(at("1/a.tmp"), at("1/c")).unwrap();
+    playground.write("1/a.tmp", "new");
+    let waits = full();
+    assert_eq!((&waits["missing_in_db"], &waits["records_created"]), (&1.into(), &0.into()), "{waits}");
+    let all = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    assert_eq!((&all["records_updated"], &all["records_created"]), (&1.into(), &1.into()), "{all}");
+}

@@ -125,8 +125,10 @@ fn folder(n: usize) -> &'static str {
 /// Asserts that it failed with one line that has a word in it.
 #[track_caller]
 fn fails(ran: &Ran, word: &str) {
-    assert_eq!((ran.code, ran.err.lines().count()), (4, 1), "{ran:?}");
-    assert!(ran.err.contains(word), "{word:?} is not in {ran:?}");
+    // A run that takes its time may find no room for a sign of life either.
+    let lines: Vec<&str> = ran.err.lines().filter(|line| !line.contains("a sign of life")).collect();
+    assert_eq!((ran.code, lines.len()), (4, 1), "{ran:?}");
+    assert!(lines[0].contains(word), "{word:?} is not in {ran:?}");
 }
 
 const FULL: [&str; 5] = ["--mode", "full", "--force", "--max-delete", "100%"];
@@ -136,8 +138,8 @@ fn law_13_a_disk_that_fills_during_sync() {
     if database::on_postgres() {
         return;
     }
-    let small = Small::new("4m");
-    for n in 0..20_000 {
+    let small = Small::new("6m");
+    for n in 0..30_000 {
         small.playground.write(&format!("1/a-rather-long-folder-name-{}/and-a-long-file-name-{n}.txt", n % 50), "");
     }
     let ran = small.rebuild(&["--mode", "sync"]);
@@ -148,7 +150,7 @@ fn law_13_a_disk_that_fills_during_sync() {
     assert_ne!(created, &json!(0), "the disk was full before it began");
     small.remount("size=64m");
     small.rebuild(&["--mode", "sync"]).ends(0);
-    assert_eq!(small.rebuild(&[]).ends(0).result()["files_in_db"], 20_000);
+    assert_eq!(small.rebuild(&[]).ends(0).result()["files_in_db"], 30_000);
 }
 
 /// Counts are what was committed, no link goes, and with more room the same command comes to the same end.

@@ -162,10 +162,12 @@ fn what_runs_here_is_told_as_running_wherever_it_is_told() {
     let server = hanging.serve(&playground, &[]);
     // The word that it runs comes late.
     trigger(&playground, "tasks", "new.status = 'RUNNING'", "SELECT raise(IGNORE);", "RETURN NULL;");
-    let reply = server.rebuild(&key, &[("Prefer", "wait=1")], r#"{"mode":"audit"}"#).is(202);
-    assert_eq!(reply.json()["status"], "RUNNING");
+    let once = |wait| [("Idempotency-Key", "once"), ("Prefer", wait)];
+    let reply = server.rebuild(&key, &once("respond-async"), r#"{"mode":"audit"}"#).is(202);
     let task = &reply.json()["task_id"];
-    assert_eq!(row(&server, &key, task)["status"], "RUNNING");
+    server.until(&key, task.as_str().unwrap(), |view| view["status"] == "RUNNING");
+    let reply = server.rebuild(&key, &once("wait=1"), r#"{"mode":"audit"}"#).is(202);
+    assert_eq!((&reply.json()["status"], &reply.json()["task_id"]), (&json!("RUNNING"), task));
     let list = |rest: &str| {
         let page = server.get(&format!("{TASKS}{rest}"), &key).is(200).json();
         page["tasks"].as_array().unwrap().iter().map(|task| task["status"].clone()).collect::<Vec<_>>()

@@ -93,6 +93,21 @@ fn law_12_the_end_of_a_run_and_of_its_lease_are_one() {
     });
 }
 
+/// However seldom it gives a sign of life itself; without that, this waits for weeks.
+#[test]
+fn who_is_asked_to_end_hears_of_it_at_once() {
+    let playground = Playground::with_user();
+    block_on(async {
+        let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
+        let terms = LeaseTerms::of(Duration::from_secs(10_000_000));
+        let lease = index.take_lease(Uuid::now_v7(), &json!({}), terms).await.unwrap();
+        execute(&playground.database().await, "UPDATE tasks SET cancel_requested = true").await;
+        lease.asked_to_end().await;
+        lease.release().await;
+        index.close().await;
+    });
+}
+
 #[test]
 fn law_12_a_second_writing_run_is_5_and_names_the_first() {
     let playground = Playground::with_user();
