@@ -61,7 +61,8 @@ impl Small {
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        self.playground.run(&[args, &["--database", &self.url()]].concat())
+        // Nor is there room for a sign of life, of which a run that takes long would say so in a line of its own.
+        self.playground.run(&[args, &["--database", &self.url(), "--lease-expiry", "1h"]].concat())
     }
 
     fn rebuild(&self, args: &[&str]) -> Ran {
