@@ -130,7 +130,8 @@ fn a_task_that_waits_for_its_turn_has_found_nothing_yet() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
     let hanging = Hanging::new();
-    let server = hanging.serve(&playground, &[]);
+    // All of them note how far they are, and SQLite knows no turns: a new one may have to wait for long.
+    let server = hanging.serve(&playground, &["--lease-expiry", "1h"]);
     let ask = || server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"audit"}"#).is(202).json();
     // Eight at a time are carried out.
     for _ in 0..8 {
