@@ -121,15 +121,14 @@ told() {
 ask() { # ask PATH [OPTION of curl]...: the body; the status is in $work/status
   local path=$1
   shift
-  curl --silent --show-error --max-time 60 --output "$work/body" --write-out '%{http_code}' \
+  curl --silent --show-error --max-time 600 --output "$work/body" --write-out '%{http_code}' \
     "http://$(compose port server 8080)$path" "$@" >"$work/status"
   cat "$work/body"
 }
-# rebuild BODY [OPTION]...: by the API
+# rebuild BODY [PREFERENCE]: by the API; without a preference its end is waited for
 rebuild() {
-  local body=$1
-  shift
-  ask /api/v1/index/rebuild/ -H "Authorization: Bearer $key" -H 'Content-Type: application/json' -d "$body" "$@"
+  ask /api/v1/index/rebuild/ -H "Authorization: Bearer $key" -H 'Content-Type: application/json' -d "$1" \
+    -H "Prefer: ${2:-wait=300}"
 }
 # facts FILTER: of the answer before
 facts() { jq -r "$1" "$work/body"; }
@@ -138,10 +137,10 @@ lives() {
   ask /health/live >/dev/null
   same 200 "$(cat "$work/status")" "live"
 }
-ready() { # ready STORAGE: it is, and says this of the storage
-  ask /health/ready >/dev/null
-  same "200 ready $1" "$(cat "$work/status") $(facts '.status + " " + .storage')" "ready"
-}
+# is_ready [FILTER]: it is, and this is so; neither storage nor database is waited for long
+# shellcheck disable=SC2317 # called by wait_for
+is_ready() { ask /health/ready >/dev/null && [ "$(cat "$work/status")" = 200 ] && jq -e "${1:-.}" "$work/body"; }
+ready() { wait_for "it is ready, and says of the storage: $1" is_ready ".status == \"ready\" and .storage == \"$1\""; }
 inside() { compose exec -T server "$@"; }
 # In a volume of a server that need not be there yet.
 in_volume() {
@@ -229,7 +228,6 @@ lives
 ask /health/ready >/dev/null
 same '503 unavailable' "$(cat "$work/status") $(facts .status)" "ready"
 compose start postgres >"$work/up" 2>&1
-is_ready() { ask /health/ready >/dev/null && [ "$(cat "$work/status")" = 200 ]; }
 wait_for "the server is ready" is_ready
 rebuild '{"mode": "audit"}' >/dev/null
 same '200 SUCCESSFUL 3' "$(cat "$work/status") $(facts '"\(.status) \(.result.files_in_db)"')" "audit"
@@ -318,16 +316,16 @@ stop_well
 docker pause "$(container garage)" >/dev/null
 compose start server >"$work/up" 2>&1
 lives
-same running "$(ask /health/ready | jq -r .audit.state)" "audit"
+wait_for "the audit is under way" is_ready '.audit.state == "running"'
 has_said 'startup audit' && fail "the audit of a storage that does not answer has ended: $(cat "$work/line")"
-rebuild '{"mode": "audit"}' -H 'Prefer: respond-async' >/dev/null
+rebuild '{"mode": "audit"}' respond-async >/dev/null
 same 202 "$(cat "$work/status")" "another audit"
 docker unpause "$(container garage)" >/dev/null
 told 'startup audit: index and storage agree; .* 2 in the index'
 
 step "it is asked to stop while the storage is silent"
 docker pause "$(container garage)" >/dev/null
-rebuild '{"mode": "audit"}' -H 'Prefer: respond-async' >/dev/null
+rebuild '{"mode": "audit"}' respond-async >/dev/null
 same 202 "$(cat "$work/status")" "an audit"
 stop_well
 docker unpause "$(container garage)" >/dev/null

@@ -17,7 +17,8 @@ TEXT
 }
 
 initdb=(--username=postgres --auth=trust --no-sync --no-instructions --encoding=UTF8 --locale=C.UTF-8)
-settings=(fsync=off synchronous_commit=off full_page_writes=off shared_buffers=64MB max_connections=200)
+# As many tests run at a time as there are processors, each with some programs and their connections.
+settings=(fsync=off synchronous_commit=off full_page_writes=off shared_buffers=64MB "max_connections=$((200 + 50 * $(nproc)))")
 while [ $# -gt 0 ]; do
   case $1 in
     --initdb) initdb+=("$2"); shift 2 ;;
@@ -65,7 +66,7 @@ for try in 1 2 3 4 5; do
   port=$((20000 + RANDOM % 12000))
   options=(-c listen_addresses=127.0.0.1 -p "$port" -k "$home")
   for setting in "${settings[@]}"; do options+=(-c "$setting"); done
-  if (cd "$home" && "${as[@]}" "$programs/pg_ctl" --pgdata="$home/data" --log="$home/log" --wait --options="${options[*]}" start >/dev/null); then
+  if (cd "$home" && "${as[@]}" "$programs/pg_ctl" --pgdata="$home/data" --log="$home/log" --wait --timeout=600 --options="${options[*]}" start >/dev/null); then
     pid=$(head -n 1 "$home/data/postmaster.pid")
     break
   fi

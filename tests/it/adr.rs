@@ -125,7 +125,7 @@ fn adr_6_the_endpoint_returns_a_task_id_and_results() {
     let server = playground.serve(&[]);
     let body = r#"{"mode": "sync", "user_id": 1, "dry_run": false, "force": false}"#;
     for (path, created) in [("/api/v1/index/rebuild/", 2), ("/api/v1/index/rebuild", 0)] {
-        let answer = server.post(path, &key, &[], body).is(200).json();
+        let answer = server.rebuild_at(path, &key, &[], body).is(200).json();
         assert_eq!(answer["status"], "SUCCESSFUL");
         assert_eq!(answer["task_id"].as_str().unwrap().len(), 36);
         let result = &answer["result"];
@@ -165,7 +165,7 @@ fn adr_8_the_startup_audit_does_not_block_the_launch() {
             playground.serve(&["--startup-audit", "true", "--storage", playground.path(storage).to_str().unwrap()]);
         server.send("GET", "/health/live", &[], b"").is(200);
         server.says("startup audit:");
-        server.send("GET", "/health/ready", &[], b"").is(200);
+        server.until_ready(|_| true);
         assert_eq!(server.stop().0, 0);
     }
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::backend::{Backend, Kind};
 use crate::support::playground::{Playground, Ran, block_on};
+use crate::support::vacant::Vacant;
 
 #[test]
 fn exit_0_and_1_follow_drift_alone() {
@@ -202,8 +203,8 @@ fn s3_through_the_usual_variables() {
 fn an_unreachable_server_is_one_clear_line() {
     let playground = Playground::with_user();
     let mut command = playground.command();
-    let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", format!("http://{vacant}"));
+    let vacant = Vacant::new();
+    command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", format!("http://{}", vacant.address()));
     command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
     let ran = Ran::from(command.args(["rebuild", "--format", "json"]).output().unwrap()).ends(4);
     assert_eq!(ran.json()["result"]["errors"][0]["code"], "storage_unreachable", "{ran:?}");

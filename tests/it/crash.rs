@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::database;
 use crate::support::own_server::OwnServer;
-use crate::support::playground::{binary, block_on};
+use crate::support::playground::{binary, block_on, quick_dir};
 use crate::support::random::Random;
 
 const OBJECTS: usize = 20_000;
@@ -71,8 +71,7 @@ struct Scene {
 
 impl Scene {
     fn new(home: Home) -> Self {
-        let memory = std::path::Path::new("/dev/shm");
-        let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+        let dir = quick_dir(1 << 30);
         for n in 0..OBJECTS {
             let folder = dir.path().join(format!("files/1/d{:02}", n / 500));
             std::fs::create_dir_all(&folder).unwrap();

@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use crate::support::playground::Playground;
+use crate::support::server::{Reply, Server};
+use crate::support::vacant::Vacant;
 
 const TASKS: &str = "/api/v1/index/tasks";
 
@@ -54,21 +56,21 @@ fn what_needs_no_key_answers_without() {
     let playground = Playground::with_user();
     let server = playground.serve(&[]);
     server.says("storm-index key create");
-    for path in ["/health/live", "/health/ready", "/health/live/", "/metrics", "/docs", "/docs/", "/openapi.json"] {
+    let ready = server.until_ready(|told| told["storage"] == "ok");
+    assert_eq!((&ready["status"], &ready["database"]), (&json!("ready"), &json!("ok")));
+    for path in ["/health/live", "/health/live/", "/metrics", "/docs", "/docs/", "/openapi.json"] {
         server.send("GET", path, &[], b"").is(200);
     }
     // What they have no use for stops nobody.
     let odd = [("Idempotency-Key", "a"), ("Idempotency-Key", "b"), ("Content-Length", "70000")];
-    for path in ["/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json"] {
+    for path in ["/health/live", "/metrics", "/docs", "/openapi.json"] {
         server.send("GET", path, &odd, b"").is(200);
     }
+    // Without its database for a moment it says so.
+    while server.send("GET", "/health/ready", &odd, b"").status == 503 {}
+    server.send("GET", "/health/live", &odd, b"").is(200);
     // A balancer may ask without wanting to be told.
     assert_eq!(server.send("HEAD", "/health/live", &[], b"").is(200).body, "");
-    let ready = server.send("GET", "/health/ready", &[], b"").json();
-    assert_eq!(
-        (&ready["status"], &ready["database"], &ready["storage"]),
-        (&json!("ready"), &json!("ok"), &json!("ok"))
-    );
     let docs = server.send("GET", "/docs", &[], b"").body;
     assert!(docs.contains("swagger") && docs.contains("/api/v1/index/rebuild/"));
     for outside in ["src=\"http", "href=\"http", "@import", "src='http"] {
@@ -80,9 +82,9 @@ fn what_needs_no_key_answers_without() {
     server.get("/metrics", &playground.key(&["--admin"])).is(200);
     let ran = playground.run(&["health", "--listen", &server.address]).ends(0);
     assert!(ran.out.contains("alive"), "{ran:?}");
-    playground.run(&["health", "--ready", "--listen", &server.address]).ends(0);
-    let address = server.address.clone();
-    drop(server);
+    while playground.run(&["health", "--ready", "--listen", &server.address]).code != 0 {}
+    let vacant = Vacant::new();
+    let address = vacant.address().to_string();
     playground.run(&["health", "--listen", &address]).ends(4).complains(&[&address]);
 }
 
@@ -143,23 +145,38 @@ fn every_wrong_request_is_a_problem_with_its_code() {
     assert_ne!(asked("a b").header("x-request-id"), Some("a b"));
 }
 
+/// Guesses until there was one too many, and returns what was said to the others and to that one. Who is slow is allowed
+/// some more of them meanwhile.
+fn guesses(server: &Server) -> (Vec<u16>, Reply) {
+    let mut statuses = Vec::new();
+    loop {
+        let reply = server.get(TASKS, "nonsense");
+        if reply.status == 429 {
+            return (statuses, reply.problem(429, "too_many_failures"));
+        }
+        statuses.push(reply.problem(401, "invalid_key").status);
+        assert!(statuses.len() < 1_000, "nobody is limited");
+    }
+}
+
 #[test]
 fn failures_are_limited_and_a_right_key_is_let_in_all_the_same() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
     let server = playground.serve(&[]);
-    let statuses: Vec<u16> = (0..15).map(|_| server.get(TASKS, "nonsense").status).collect();
-    assert_eq!((statuses[0], statuses[14]), (401, 429), "{statuses:?}");
-    let reply = server.get(TASKS, "nonsense").problem(429, "too_many_failures");
+    let (others, reply) = guesses(&server);
+    assert!(others.len() >= 10, "{others:?}");
     assert!(reply.header("retry-after").is_some());
     server.get(TASKS, &key).is(200);
-    // When to ask again is what the limit says.
+    // When to ask again is what the limit says: up to a minute, which the usual one never says.
     let server = playground.serve(&["--auth-failures", "1"]);
-    server.get(TASKS, "nonsense").problem(401, "invalid_key");
-    let reply = server.get(TASKS, "nonsense").problem(429, "too_many_failures");
-    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
-    assert!((11..=60).contains(&wait), "{reply:?}");
-    assert!(!reply.body.contains("minute"), "{reply:?}");
+    let mut waits = Vec::new();
+    while waits.last().is_none_or(|wait| *wait <= 10) {
+        let (_, reply) = guesses(&server);
+        assert!(!reply.body.contains("minute"), "{reply:?}");
+        waits.push(reply.header("retry-after").unwrap().parse::<u64>().unwrap());
+        assert!(waits.iter().all(|wait| *wait <= 60) && waits.len() < 100, "{waits:?}");
+    }
 }
 
 #[test]
@@ -188,7 +205,10 @@ fn keys_are_made_listed_and_revoked() {
     let server = playground.serve(&[]);
     server.get(TASKS, secret).is(200);
     let used = || playground.run(&["key", "list", "--format", "json"]).json()[0]["last_used_at"].is_string();
-    while !used() {}
+    while !used() {
+        // Should the database have been too slow to note it, the next use is noted.
+        server.get(TASKS, secret).is(200);
+    }
     playground.run(&["key", "revoke", &made["id"].to_string()]).ends(0);
     server.get(TASKS, secret).problem(401, "key_revoked");
     // Eight digits are a prefix, if there is such a key.

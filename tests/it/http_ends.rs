@@ -7,7 +7,7 @@ use storm_index::reconcile::{Evidence, FindingKind, Mode, Observer, Progress, Re
 use crate::support::database::on_postgres;
 use crate::support::hanging::Hanging;
 use crate::support::playground::{Playground, block_on};
-use crate::support::server::{Server, answer_of};
+use crate::support::server::{LONG, Server, answer_of};
 
 const TASKS: &str = "/api/v1/index/tasks";
 
@@ -51,7 +51,7 @@ fn law_12_an_end_that_cannot_be_written_yet_is_written_before_it_is_answered() {
     let is_end = "new.finished_at IS NOT NULL";
     trigger(&playground, "tasks", is_end, "SELECT raise(ABORT, 'not now');", "RAISE EXCEPTION 'not now';");
     let answer = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| server.rebuild(&key, &[("Prefer", "wait=60")], r#"{"mode":"sync"}"#).is(200));
+        let asking = scope.spawn(|| server.rebuild(&key, &[], r#"{"mode":"sync"}"#).is(200));
         server.says("could not be written down");
         // So long it has not ended for anybody.
         playground.rebuild(&["--mode", "sync"]).ends(5);
@@ -75,7 +75,7 @@ fn law_12_an_end_that_could_not_be_written_at_all_is_told_with_its_answer() {
     let is_end = "new.finished_at IS NOT NULL";
     trigger(&playground, "tasks", is_end, "SELECT raise(ABORT, 'not now');", "RAISE EXCEPTION 'not now';");
     let (bearer, body) = (format!("Bearer {key}"), br#"{"mode":"sync"}"#);
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json"), ("Prefer", "wait=60")];
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json"), LONG];
     let asking = server.begin("POST", "/api/v1/index/rebuild/", &headers, body);
     server.says("could not be written down");
     assert_eq!(server.stop().0, 0);
@@ -100,7 +100,7 @@ fn law_12_a_run_that_has_lost_its_lease_has_failed_for_everybody() {
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     let answer = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| server.rebuild(&key, &[("Prefer", "wait=60")], r#"{"mode":"sync"}"#).is(200));
+        let asking = scope.spawn(|| server.rebuild(&key, &[], r#"{"mode":"sync"}"#).is(200));
         let under_way = || server.get(&format!("{TASKS}?status=RUNNING"), &key).is(200).json()["tasks"].clone();
         let task = std::iter::repeat_with(under_way).find(|tasks| tasks[0].is_object()).unwrap();
         playground.sql(TAKEN_OVER);
@@ -162,12 +162,12 @@ fn what_runs_here_is_told_as_running_wherever_it_is_told() {
     let server = hanging.serve(&playground, &[]);
     // The word that it runs comes late.
     trigger(&playground, "tasks", "new.status = 'RUNNING'", "SELECT raise(IGNORE);", "RETURN NULL;");
-    let once = |wait| [("Idempotency-Key", "once"), ("Prefer", wait)];
-    let reply = server.rebuild(&key, &once("respond-async"), r#"{"mode":"audit"}"#).is(202);
-    let task = &reply.json()["task_id"];
+    let ask =
+        || server.rebuild(&key, &[("Prefer", "respond-async"), ("Idempotency-Key", "once")], r#"{"mode":"audit"}"#);
+    let task = &ask().is(202).json()["task_id"];
     server.until(&key, task.as_str().unwrap(), |view| view["status"] == "RUNNING");
-    let reply = server.rebuild(&key, &once("wait=1"), r#"{"mode":"audit"}"#).is(202);
-    assert_eq!((&reply.json()["status"], &reply.json()["task_id"]), (&json!("RUNNING"), task));
+    let again = ask().is(202).json();
+    assert_eq!((&again["task_id"], &again["status"]), (task, &json!("RUNNING")));
     let list = |rest: &str| {
         let page = server.get(&format!("{TASKS}{rest}"), &key).is(200).json();
         page["tasks"].as_array().unwrap().iter().map(|task| task["status"].clone()).collect::<Vec<_>>()

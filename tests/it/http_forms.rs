@@ -1,27 +1,17 @@
 //! In which form something is asked and told: headers, bodies, pages, tables, and no path of the disk.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::support::hanging::Hanging;
 use crate::support::playground::Playground;
-use crate::support::server::{Reply, Server};
+use crate::support::server::{Reply, Server, answer_of};
 
 const TASKS: &str = "/api/v1/index/tasks";
-
-/// A server on a storage that takes every connection and says nothing.
-fn silent(playground: &Playground) -> (TcpListener, Server) {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    let server = playground.serve_with(&[], |command| {
-        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", &url);
-        command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
-    });
-    (silent, server)
-}
 
 fn findings(server: &Server, key: &str, task: &Value, accept: &str) -> Reply {
     let path = format!("{TASKS}/{}/findings?limit=1000", task.as_str().unwrap());
@@ -32,7 +22,8 @@ fn findings(server: &Server, key: &str, task: &Value, accept: &str) -> Reply {
 fn several_fields_of_a_header_are_one_list() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
-    let (_silent, server) = silent(&playground);
+    let hanging = Hanging::new();
+    let server = hanging.serve(&playground, &[]);
     for (prefer, applied) in [
         (["handling=lenient", "respond-async"], "respond-async"),
         (["foo=\"a, respond-async\"", "wait=1"], "wait=1"),
@@ -138,10 +129,14 @@ fn a_task_that_failed_at_once_has_found_nothing() {
 fn a_task_that_waits_for_its_turn_has_found_nothing_yet() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
-    let (_silent, server) = silent(&playground);
+    let hanging = Hanging::new();
+    // All of them note how far they are, and SQLite knows no turns: a new one may have to wait for long.
+    let server = hanging.serve(&playground, &["--lease-expiry", "1h"]);
     let ask = || server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"audit"}"#).is(202).json();
     // Eight at a time are carried out.
-    (0..8).for_each(|_| drop(ask()));
+    for _ in 0..8 {
+        server.until(&key, ask()["task_id"].as_str().unwrap(), |view| view["status"] == "RUNNING");
+    }
     let last = ask();
     assert_eq!(last["status"], "READY");
     let page = || findings(&server, &key, &last["task_id"], "application/json").json();
@@ -191,12 +186,10 @@ fn the_table_is_the_same_through_both_doors() {
 /// Sends exactly these bytes, and returns the status and the code of the answer.
 fn raw(server: &Server, text: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(&server.address).unwrap();
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap_or_else(|| panic!("{answer:?}")).parse().unwrap();
-    let problem: Value = serde_json::from_str(&answer[answer.find('{').unwrap()..=answer.rfind('}').unwrap()]).unwrap();
-    (status, problem["code"].as_str().unwrap().to_owned())
+    // Who is refused before the end may have hung up.
+    let _ = stream.write_all(text.as_bytes());
+    let reply = answer_of(stream);
+    (reply.status, reply.json()["code"].as_str().unwrap().to_owned())
 }
 
 #[test]

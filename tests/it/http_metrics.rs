@@ -16,8 +16,7 @@ fn tells(server: &Server, line: &str) {
 /// A server whose startup audit has ended.
 fn audited(playground: &Playground, args: &[&str]) -> Server {
     let server = playground.serve(&[&["--startup-audit", "true"], args].concat());
-    let ready = || server.send("GET", "/health/ready", &[], b"").is(200).json();
-    while !["done", "failed"].contains(&ready()["audit"]["state"].as_str().unwrap()) {}
+    server.until_ready(|told| ["done", "failed"].contains(&told["audit"]["state"].as_str().unwrap()));
     server
 }
 

@@ -1,6 +1,5 @@
 //! What a task says of itself is true at every moment: alive while it lives, one answer under one key, no end without why.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,8 +7,9 @@ use storm_index::index::{Access, Index};
 use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase, on_postgres};
+use crate::support::hanging::Hanging;
 use crate::support::playground::{Playground, block_on};
-use crate::support::server::Server;
+use crate::support::server::{LONG, Server};
 
 const TASKS: &str = "/api/v1/index/tasks";
 
@@ -73,8 +73,7 @@ fn only_those_who_were_buried_are_counted() {
 fn all_at_once(servers: &[&Server], key: &str, once: &str, body: &str) -> Vec<(u16, Value)> {
     std::thread::scope(|scope| {
         let ask = |n: usize| {
-            let prefer = if n.is_multiple_of(3) { "respond-async" } else { "wait=60" };
-            let reply = servers[n % servers.len()].rebuild(key, &[("Idempotency-Key", once), ("Prefer", prefer)], body);
+            let reply = servers[n % servers.len()].rebuild(key, &[("Idempotency-Key", once)], body);
             (reply.status, reply.json()["code"].clone())
         };
         let clients: Vec<_> = (0..12).map(|n| scope.spawn(move || ask(n))).collect();
@@ -112,17 +111,27 @@ fn equal_requests_that_are_refused_get_the_same_refusal() {
     one.rebuild(&key, &[("Idempotency-Key", "nobody")], r#"{"mode":"audit"}"#).is(200);
 }
 
+/// Who does not wait is told of a refusal as well, unless it takes longer than anybody is kept waiting.
+#[test]
+fn a_refusal_is_told_to_those_who_do_not_wait() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve(&[]);
+    playground.sql(THEIRS);
+    for (body, status, code) in
+        [(r#"{"mode":"sync"}"#, 409, "run_in_progress"), (r#"{"mode":"audit","user_id":77}"#, 422, "unknown_user")]
+    {
+        let mut replies = std::iter::repeat_with(|| server.rebuild(&key, &[("Prefer", "respond-async")], body));
+        replies.find(|reply| reply.status != 202).unwrap().problem(status, code);
+    }
+}
+
 #[test]
 fn a_task_that_another_server_carries_out_is_waited_for_as_well() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
-    // Connections are taken, and nothing is said.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    let one = playground.serve_with(&[], |command| {
-        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", &url);
-        command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
-    });
+    let hanging = Hanging::new();
+    let one = hanging.serve(&playground, &[]);
     let two = playground.serve(&[]);
     let ask = |server: &Server, prefer: &str| {
         server.rebuild(&key, &[("Idempotency-Key", "once"), ("Prefer", prefer)], r#"{"mode":"sync"}"#)
@@ -130,7 +139,7 @@ fn a_task_that_another_server_carries_out_is_waited_for_as_well() {
     let task = ask(&one, "respond-async").is(202).json()["task_id"].clone();
     assert_eq!(ask(&two, "wait=0").is(202).json()["task_id"], task);
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| ask(&two, "wait=60"));
+        let waiting = scope.spawn(|| ask(&two, LONG.1));
         two.post(&format!("{TASKS}/{}/cancel", task.as_str().unwrap()), &key, &[], "").is(202);
         let ended = waiting.join().unwrap().is(200).json();
         assert_eq!((&ended["task_id"], &ended["status"]), (&task, &json!("CANCELLED")));
@@ -141,12 +150,8 @@ fn a_task_that_another_server_carries_out_is_waited_for_as_well() {
 fn a_task_whose_server_was_killed_says_what_it_failed_of() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    let mut server = playground.serve_with(&[], |command| {
-        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", &url);
-        command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
-    });
+    let hanging = Hanging::new();
+    let mut server = hanging.serve(&playground, &[]);
     let ask = |server: &Server, prefer: &str| {
         let body = r#"{"mode":"full","dry_run":true}"#;
         server.rebuild(&key, &[("Idempotency-Key", "once"), ("Prefer", prefer)], body)

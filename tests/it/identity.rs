@@ -467,7 +467,7 @@ fn law_07_a_storage_that_takes_no_marker_loses_no_record() {
 fn law_07_the_marker_that_is_there_is_taken() {
     let theirs = Uuid::now_v7();
     for (ignored, unknown, takes_theirs) in [(false, false, true), (true, false, false), (false, true, false)] {
-        let backend = Backend::new(Kind::S3);
+        let backend = Backend::new(Kind::FakeS3);
         let Backend::S3(server) = &backend else { unreachable!() };
         let database = TestDatabase::fresh();
         {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::support::database::{TestDatabase, column, execute, on_postgres};
 use crate::support::playground::{Playground, Ran, block_on};
+use crate::support::vacant::Vacant;
 
 /// Whoever is asked to end and is alive hears of it; who is not is known to have ended.
 #[test]
@@ -120,7 +121,7 @@ fn law_12_a_second_writing_run_is_5_and_names_the_first() {
     let task = Uuid::now_v7();
     let (index, lease) = runtime.block_on(async {
         let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
-        let lease = index.take_lease(task, &json!({}), LeaseTerms::default()).await.unwrap();
+        let lease = index.take_lease(task, &json!({}), SILENT).await.unwrap();
         (index, lease)
     });
     let task = task.to_string();
@@ -134,10 +135,10 @@ fn law_12_a_second_writing_run_is_5_and_names_the_first() {
     playground.rebuild(&["--mode", "full"]).ends(2);
     playground.rebuild(&["--mode", "sync", "--user-id", "9"]).ends(2);
     playground.rebuild(&["--mode", "sync", "--storage", "/no/such/place"]).ends(5).complains(&[&task]);
-    let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let vacant = Vacant::new();
     for args in [&["--mode", "sync"][..], &["--mode", "sync", "--adopt"], &["--mode", "full", "--force", "--adopt"]] {
         let mut command = playground.command();
-        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", format!("http://{vacant}"));
+        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", format!("http://{}", vacant.address()));
         command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
         let ran = command.args([&["rebuild", "--format", "json"], args].concat()).output().unwrap();
         Ran::from(ran).ends(5).complains(&[&task]);
@@ -252,7 +253,7 @@ fn law_12_a_living_holder_keeps_its_lease() {
     let database = TestDatabase::fresh();
     block_on(async {
         let index = Index::open(&database.url(), Access::Write).await.unwrap();
-        let terms = LeaseTerms { expiry: Duration::from_secs(30), heartbeat: Duration::from_millis(20) };
+        let terms = LeaseTerms { heartbeat: Duration::from_millis(20), ..SILENT };
         let lease = index.take_lease(Uuid::now_v7(), &json!({}), terms).await.unwrap();
         let db = database.connect().await;
         let expiry = "SELECT CAST(expires_at AS TEXT) FROM lease";
@@ -400,7 +401,7 @@ fn law_12_a_lease_of_the_future_is_void() {
     let taken = |ahead: &str| {
         playground.sql(&format!(
             "UPDATE lease SET task_id = 'theirs', holder = 'process 1 on far', machine = 'far', process = '1 1', \
-             taken_at = {now} + {ahead}, expires_at = {now} + {ahead} + 30"
+             taken_at = {now} + {ahead}, expires_at = {now} + {ahead} + 1e5"
         ));
     };
     taken("1");
@@ -410,7 +411,7 @@ fn law_12_a_lease_of_the_future_is_void() {
     // Whoever lives and sees the clock set back goes on.
     block_on(async {
         let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
-        let terms = LeaseTerms { expiry: Duration::from_secs(30), heartbeat: Duration::from_millis(20) };
+        let terms = LeaseTerms { heartbeat: Duration::from_millis(20), ..SILENT };
         let lease = index.take_lease(Uuid::now_v7(), &json!({}), terms).await.unwrap();
         let db = playground.database().await;
         execute(&db, "UPDATE lease SET taken_at = taken_at + 1e7, expires_at = expires_at + 1e7").await;

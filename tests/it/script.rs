@@ -4,10 +4,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::playground::copy_program;
+
 fn program(path: &Path, script: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, script).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let text = path.with_extension("text");
+    std::fs::write(&text, script).unwrap();
+    std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&text, path);
 }
 
 /// Docker lists containers that are paused or restarting as well, and can run nothing in them.
@@ -17,7 +21,7 @@ fn a_container_that_does_not_run_is_passed_over() {
     let root = dir.path().canonicalize().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/rebuild-index.sh");
     std::fs::create_dir(root.join("scripts")).unwrap();
-    std::fs::copy(script, root.join("scripts/rebuild-index.sh")).unwrap();
+    copy_program(&script, &root.join("scripts/rebuild-index.sh"));
     let docker = |runs: &str| {
         let root = root.display();
         format!(

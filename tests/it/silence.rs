@@ -3,8 +3,6 @@
 
 use std::process::Stdio;
 
-use serde_json::json;
-
 use crate::support::database;
 use crate::support::hanging::{Hanging, HangingDisk};
 use crate::support::playground::{Playground, block_on};
@@ -16,11 +14,6 @@ const TASKS: &str = "/api/v1/index/tasks";
 /// What is said on connections that write, and on no other.
 const WRITES: &str = "default_transaction_isolation";
 
-fn ready(server: &Server) -> (u16, serde_json::Value) {
-    let reply = server.send("GET", "/health/ready", &[], b"");
-    (reply.status, reply.json())
-}
-
 #[test]
 fn law_15_a_disk_that_hangs_keeps_no_server_from_listening() {
     let playground = Playground::with_user();
@@ -28,8 +21,8 @@ fn law_15_a_disk_that_hangs_keeps_no_server_from_listening() {
     let Some(_disk) = HangingDisk::over(&playground.path("files")) else { return };
     let server = playground.serve(&["--startup-audit", "true"]);
     server.send("GET", "/health/live", &[], b"").is(200);
-    let (status, told) = ready(&server);
-    assert_eq!((status, &told["storage"]), (200, &json!("storage_silent")), "{told}");
+    let told = server.until_ready(|_| true);
+    assert_eq!(told["storage"], "storage_silent", "{told}");
     let answer = server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"audit"}"#).is(202).json();
     let task = answer["task_id"].as_str().unwrap();
     server.post(&format!("{TASKS}/{task}/cancel"), &key, &[], "").is(202);
@@ -41,9 +34,9 @@ fn law_15_a_disk_that_hangs_keeps_no_server_from_listening() {
 fn a_disk_that_begins_to_hang_keeps_no_server_from_its_end() {
     let playground = Playground::with_user();
     let server = playground.serve(&[]);
-    assert_eq!(ready(&server).1["storage"], "ok");
+    server.until_ready(|told| told["storage"] == "ok");
     let Some(_disk) = HangingDisk::over(&playground.path("files")) else { return };
-    while ready(&server).1["storage"] != "storage_silent" {}
+    server.until_ready(|told| told["storage"] == "storage_silent");
     assert_eq!(server.stop().0, 0);
 }
 
@@ -54,8 +47,11 @@ fn relayed() -> Option<(Playground, Relay)> {
     Some((Playground::with_user(), Relay::before(&address)))
 }
 
-fn gauge(server: &Server, name: &str) -> f64 {
-    let metrics = server.send("GET", "/metrics", &[], b"").is(200).body;
+fn metrics(server: &Server) -> String {
+    server.send("GET", "/metrics", &[], b"").is(200).body
+}
+
+fn gauge(metrics: &str, name: &str) -> f64 {
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
     value.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
 }
@@ -66,9 +62,9 @@ fn a_silent_database_keeps_no_server_from_its_end() {
     let server = playground.serve_with(&[], |command| {
         command.env("DATABASE_URL", relay.url(&playground.index.url()));
     });
-    assert_eq!(ready(&server).0, 200);
+    server.until_ready(|_| true);
     relay.silence("");
-    assert_eq!(ready(&server).0, 503);
+    assert_eq!(server.ready().0, 503);
     assert_eq!(server.stop().0, 0);
 }
 
@@ -78,16 +74,18 @@ fn while_the_database_is_silent_the_last_audit_grows_old() {
     let server = playground.serve_with(&["--startup-audit", "true"], |command| {
         command.env("DATABASE_URL", relay.url(&playground.index.url()));
     });
-    while ready(&server).1["audit"]["state"] != "done" {}
-    let age = gauge(&server, "storm_index_audit_age_seconds");
-    let finished = gauge(&server, "storm_index_audit_finished_timestamp_seconds");
-    assert_eq!(gauge(&server, "storm_index_database_up"), 1.0);
+    server.until_ready(|told| told["audit"]["state"] == "done");
+    let mut told = std::iter::repeat_with(|| metrics(&server));
+    let told = told.find(|told| gauge(told, "storm_index_database_up") == 1.0).unwrap();
+    let age = gauge(&told, "storm_index_audit_age_seconds");
+    let finished = gauge(&told, "storm_index_audit_finished_timestamp_seconds");
     relay.silence("");
-    assert_eq!(ready(&server).0, 503);
-    assert_eq!(gauge(&server, "storm_index_database_up"), 0.0);
+    assert_eq!(server.ready().0, 503);
+    let told = metrics(&server);
+    assert_eq!(gauge(&told, "storm_index_database_up"), 0.0);
     // Three seconds at least were waited for an answer.
-    assert!(gauge(&server, "storm_index_audit_age_seconds") > age + 1.0);
-    assert_eq!(gauge(&server, "storm_index_audit_finished_timestamp_seconds"), finished);
+    assert!(gauge(&told, "storm_index_audit_age_seconds") > age + 1.0);
+    assert_eq!(gauge(&told, "storm_index_audit_finished_timestamp_seconds"), finished);
 }
 
 #[test]
@@ -97,12 +95,12 @@ fn a_server_that_cannot_write_is_not_ready_until_it_can_again() {
     let server = playground.serve_with(&["--lease-expiry", "2s"], |command| {
         command.env("DATABASE_URL", relay.url(&playground.index.url()));
     });
-    assert_eq!(ready(&server).0, 200);
+    server.until_ready(|_| true);
     relay.silence(WRITES);
-    assert_eq!(ready(&server).0, 503);
+    assert_eq!(server.ready().0, 503);
     server.get(TASKS, &key).is(200);
     relay.speak();
-    while ready(&server).0 != 200 {}
+    server.until_ready(|_| true);
     server.rebuild(&key, &[], r#"{"mode":"sync"}"#).is(200);
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::database;
 use crate::support::playground::{Playground, Ran};
 use crate::support::s3::S3Server;
+use crate::support::vacant::Vacant;
 
 /// Looks the run up whose id was printed.
 fn row(playground: &Playground, ran: &Ran) -> Value {
@@ -30,10 +31,10 @@ fn a_run_that_cannot_begin_leaves_its_row() {
         assert_eq!(row["errors"][0]["code"], row["result"]["errors"][0]["code"], "{row}");
     }
     // On a bucket that nobody answers for, with users to be adopted.
-    let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let vacant = Vacant::new();
     for mode in ["audit", "sync"] {
         let mut command = playground.command();
-        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", format!("http://{vacant}"));
+        command.env("STORAGE_URL", "s3://bucket").env("AWS_ENDPOINT_URL", format!("http://{}", vacant.address()));
         command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
         command.args(["rebuild", "--format", "json", "--adopt", "--mode", mode]);
         left(&playground, &Ran::from(command.output().unwrap()).ends(4), "FAILED");

@@ -196,7 +196,8 @@ async fn build(world: &World, backend: &Backend, index: &Index, db: &DatabaseCon
     for (n, ((user, path), cell)) in world.iter().enumerate() {
         match (cell.stored, cell.indexed) {
             (false, true) => backend.remove(&key(*user, path)).await,
-            (true, false) => backend.put(&key(*user, path), b"new").await,
+            // Of a size that no other file has: where a file is that has just gone, a disk may put it, at the same moment.
+            (true, false) => backend.put(&key(*user, path), &[b'n'; 99]).await,
             _ => {}
         }
         if !cell.indexed {

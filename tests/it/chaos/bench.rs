@@ -16,6 +16,7 @@ use crate::support::backend::{Backend, Kind};
 use crate::support::chaos_faults::Objects;
 use crate::support::chaos_store::ChaosStore;
 use crate::support::database::{self, TestDatabase};
+use crate::support::playground::quick_dir;
 
 /// What an object or a record is known by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,13 +137,12 @@ fn quoted(text: Option<&str>) -> String {
 impl Bench {
     pub(super) async fn new(place: impl FnOnce(DatabaseConnection) -> Place) -> Self {
         // In memory, but a file: another program has to come to it.
-        let memory = std::path::Path::new("/dev/shm");
         let (database, dir, url) = if database::on_postgres() {
             let database = TestDatabase::fresh();
             let url = database.url();
             (Some(database), None, url)
         } else {
-            let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+            let dir = quick_dir(1 << 28);
             let url = format!("sqlite://{}", dir.path().join("i.sqlite3").display());
             (None, Some(dir), url)
         };

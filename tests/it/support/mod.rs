@@ -14,3 +14,4 @@ pub(crate) mod random;
 pub(crate) mod relay;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod vacant;

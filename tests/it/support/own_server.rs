@@ -1,5 +1,6 @@
 //! A PostgreSQL server of a test's own, which keeps its promises (`fsync` is on) and can be killed and started again.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,7 @@ impl OwnServer {
         if is_root() {
             assert!(Command::new("chown").arg("postgres").arg(home.path()).status().unwrap().success());
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { home, programs, port, child: None };
+        let mut server = Self { home, programs, port: free_port(), child: None };
         let made = server
             .program("initdb")
             .args(["--username=postgres", "--auth=trust", "--no-instructions", "--encoding=UTF8", "--locale=C.UTF-8"])
@@ -101,6 +101,13 @@ impl Drop for OwnServer {
             let _ = child.wait();
         }
     }
+}
+
+/// Finds a port that stays free while the server is down: from 32768 on, the kernel takes them for whoever connects.
+fn free_port() -> u16 {
+    let some = std::iter::repeat_with(|| 20_000 + RandomState::new().build_hasher().finish() % 12_000);
+    let mut ports = some.map(|port| u16::try_from(port).unwrap());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn is_root() -> bool {

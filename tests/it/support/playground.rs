@@ -121,7 +121,7 @@ impl Playground {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy(binary(), dir.path().join("storm-index")).unwrap();
+        copy_program(binary(), &dir.path().join("storm-index"));
         dir
     }
 
@@ -168,6 +168,19 @@ impl Playground {
             database::rows(&db, query).await
         })
     }
+}
+
+/// Copies a program, by another one: as long as this process had the copy open to write, every other process that a test
+/// starts would have it open as well for a moment, and what is open to be written cannot be run.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
+}
+
+/// Makes a directory in memory, if there are so many bytes of it, and else an ordinary one.
+pub(crate) fn quick_dir(room: u64) -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let has_room = rustix::fs::statvfs(memory).is_ok_and(|memory| memory.f_bavail * memory.f_frsize >= room);
+    if has_room { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
 }
 
 /// Runs a future to its end, for tests that are otherwise about processes.

@@ -11,7 +11,10 @@ use serde_json::Value;
 use super::playground::Playground;
 
 /// What is waited for at the most: only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is preferred by who wants to know what a run came to, however long it takes.
+pub(crate) const LONG: (&str, &str) = ("Prefer", "wait=300");
 
 /// A server that runs; it is killed with this value.
 pub(crate) struct Server {
@@ -72,12 +75,19 @@ impl Playground {
         ran.out.trim().to_owned()
     }
 
-    /// Starts a server on the playground, without an audit unless `args` ask for one.
+    /// Starts a server on the playground, without an audit unless `args` ask for one, and waits until it has its database.
     pub(crate) fn serve(&self, args: &[&str]) -> Server {
         self.serve_with(args, |_| {})
     }
 
     pub(crate) fn serve_with(&self, args: &[&str], change: impl FnOnce(&mut std::process::Command)) -> Server {
+        let server = self.serve_at_once(args, change);
+        server.until_it_has_its_database();
+        server
+    }
+
+    /// As [`Self::serve_with`], but only until it listens.
+    pub(crate) fn serve_at_once(&self, args: &[&str], change: impl FnOnce(&mut std::process::Command)) -> Server {
         let mut command = self.command();
         // What a server leaves that is killed goes with the playground.
         command.env("TMPDIR", self.dir.path());
@@ -106,6 +116,40 @@ impl Playground {
 }
 
 impl Server {
+    /// Waits until it can be asked for what is in the index, for which it would let nobody wait for long.
+    fn until_it_has_its_database(&self) {
+        loop {
+            let told = self.send("GET", "/metrics", &[], b"");
+            let has_it = match told.status {
+                200 => told.body.lines().any(|line| line == "storm_index_database_up 1"),
+                _ => self.ready().0 == 200,
+            };
+            if has_it {
+                return;
+            }
+        }
+    }
+
+    /// Returns how it is, and what it says of that.
+    pub(crate) fn ready(&self) -> (u16, Value) {
+        let reply = self.send("GET", "/health/ready", &[], b"");
+        (reply.status, reply.json())
+    }
+
+    /// Waits until it is ready and says something of itself. It waits for neither storage nor database for long, and what
+    /// took too long is told as silent.
+    #[track_caller]
+    pub(crate) fn until_ready(&self, is_so: impl Fn(&Value) -> bool) -> Value {
+        let begun = std::time::Instant::now();
+        loop {
+            let (status, told) = self.ready();
+            if status == 200 && is_so(&told) {
+                return told;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{told}\n{}", self.log());
+        }
+    }
+
     /// Waits for a line of the log.
     #[track_caller]
     pub(crate) fn says(&self, word: &str) -> String {
@@ -153,9 +197,15 @@ impl Server {
         self.send("POST", path, &all, body.as_bytes())
     }
 
-    /// Asks for a run.
+    /// Asks for a run, and waits for its end as long as may be, unless something else is preferred.
     pub(crate) fn rebuild(&self, key: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-        self.post("/api/v1/index/rebuild/", key, headers, body)
+        self.rebuild_at("/api/v1/index/rebuild/", key, headers, body)
+    }
+
+    pub(crate) fn rebuild_at(&self, path: &str, key: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let prefers = headers.iter().any(|(name, _)| *name == "Prefer");
+        let wait: &[_] = if prefers { &[] } else { &[LONG] };
+        self.post(path, key, &[headers, wait].concat(), body)
     }
 
     /// Waits until a task stands so.
@@ -196,10 +246,13 @@ impl Drop for Server {
     }
 }
 
-/// Waits for the answer to a request that [was begun](Server::begin), be the server stopping meanwhile.
+/// Waits for the answer to a request that [was begun](Server::begin), be the server stopping meanwhile. Where it has not
+/// read all that was sent, the connection breaks behind its answer.
 pub(crate) fn answer_of(mut stream: TcpStream) -> Reply {
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}: {answer:?}");
+    }
     parse(&answer)
 }
 
