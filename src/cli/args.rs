@@ -70,7 +70,7 @@ pub(super) struct Global {
     /// A writing run that is silent for so long has lost its lease [default: 30s]
     #[arg(long, global = true, env = "LEASE_EXPIRY", value_name = "DURATION", value_parser = lease, hide_env_values = true)]
     pub(super) lease_expiry: Option<Duration>,
-    /// How log lines on stderr look
+    /// How lines on stderr look
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(super) log_format: Option<LogFormat>,
     /// Say more; twice: matched files too

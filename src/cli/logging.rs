@@ -1,5 +1,6 @@
 //! Log lines on stderr.
 
+use std::ffi::OsString;
 use std::io;
 
 use tracing::Level;
@@ -44,6 +45,14 @@ impl Loudness {
     }
 }
 
+/// Returns how log lines look according to arguments that nobody has read yet, and that may be wrong.
+pub(super) fn format_in(args: impl Iterator<Item = OsString>) -> LogFormat {
+    let args: Vec<OsString> = args.take_while(|arg| arg != "--").collect();
+    let is_json = args.iter().any(|arg| arg == "--log-format=json")
+        || args.windows(2).any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    if is_json { LogFormat::Json } else { LogFormat::Text }
+}
+
 /// Starts logging.
 pub(super) fn start(loudness: Loudness, format: LogFormat) {
     let level = match loudness {
@@ -74,6 +83,19 @@ fn heard(level: Level) -> Targets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_format_is_known_before_the_arguments_are_read() {
+        for (args, want) in [
+            (&["rebuild", "--log-format", "json", "--nonsense"][..], LogFormat::Json),
+            (&["--log-format=json"], LogFormat::Json),
+            (&["--log-format", "text", "json"], LogFormat::Text),
+            (&["explain", "--", "--log-format=json"], LogFormat::Text),
+            (&[], LogFormat::Text),
+        ] {
+            assert_eq!(format_in(args.iter().map(OsString::from)), want, "{args:?}");
+        }
+    }
 
     #[test]
     fn a_slow_pool_is_heard_only_by_who_wants_to_hear_everything() {

@@ -45,6 +45,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Runs the program: parses the arguments, carries out the command, and says how it ended.
 pub fn main() -> ExitCode {
+    // What is wrong with the arguments is told before anybody could have read them.
+    output::speak(logging::format_in(std::env::args_os().skip(1)));
     let args = match Args::read() {
         Ok(args) => args,
         Err(e) => return refuse(&e).into(),
@@ -97,6 +99,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
         identity: global.identity,
         file: global.config,
     })?;
+    output::speak(config.log_format);
     let loudness = logging::Loudness::of(global.verbose, global.quiet);
     logging::start(loudness.for_command(&command), config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -3,7 +3,14 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::SecondsFormat;
 use serde::Serialize;
+
+use crate::clock;
+use crate::config::LogFormat;
+
+/// Set when each line on stderr is a JSON object, as those of the log are.
+static OBJECTS: AtomicBool = AtomicBool::new(false);
 
 /// Set when a part of a result could not be written.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -40,14 +47,50 @@ pub(super) fn raw(text: &[u8]) {
     note(out.write_all(text).and_then(|()| out.flush()));
 }
 
+/// Says what lines on stderr look like from now on.
+pub(super) fn speak(format: LogFormat) {
+    OBJECTS.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+/// Tells whether lines on stderr are for programs.
+pub(super) fn speaks_json() -> bool {
+    OBJECTS.load(Ordering::Relaxed)
+}
+
 /// Says something that is no result, on stderr.
 pub(super) fn advise(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    if speaks_json() { say(&object("INFO", text)) } else { say(text) }
 }
 
 /// Says what is wrong, on stderr.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "error: {}", visible(text));
+    let text = visible(text);
+    say(&if speaks_json() { object("ERROR", &text) } else { format!("error: {text}") });
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// A line as the log has them.
+#[derive(Serialize)]
+struct Line<'t> {
+    timestamp: String,
+    level: &'static str,
+    fields: Fields<'t>,
+    target: &'static str,
+}
+
+#[derive(Serialize)]
+struct Fields<'t> {
+    message: &'t str,
+}
+
+fn object(level: &'static str, message: &str) -> String {
+    let timestamp = clock::now().to_utc().to_rfc3339_opts(SecondsFormat::Micros, true);
+    let line = Line { timestamp, level, fields: Fields { message }, target: module_path!() };
+    // Texts always serialise.
+    serde_json::to_string(&line).unwrap_or_default()
 }
 
 /// Tells whether a terminal stands behind stdout, and wants colour.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::logging::Loudness;
+use super::output;
 use crate::reconcile::{Phase, Progress};
 
 /// Shows how far a run is, with rate and remaining time.
@@ -17,7 +18,7 @@ pub(super) struct Bar {
 
 impl Bar {
     pub(super) fn new(loudness: Loudness) -> Option<Self> {
-        let shown = loudness > Loudness::Quiet && std::io::stderr().is_terminal();
+        let shown = loudness > Loudness::Quiet && std::io::stderr().is_terminal() && !output::speaks_json();
         shown.then(|| Self {
             bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)),
             phase: None,

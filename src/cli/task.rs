@@ -61,7 +61,8 @@ fn pretty(task: &Task) -> String {
     let value = serde_json::to_value(task).unwrap_or_default();
     let mut lines = Vec::new();
     if let Some(fields) = value.as_object() {
-        for (name, field) in fields {
+        // Its second name is for programs.
+        for (name, field) in fields.iter().filter(|(name, _)| *name != "task_id") {
             let text = match field {
                 serde_json::Value::String(text) => text.clone(),
                 serde_json::Value::Null => "-".to_owned(),

@@ -19,12 +19,10 @@ use super::body::Strict;
 use super::findings;
 use super::health;
 use super::prefer::preference;
-use super::problem::{NO_KEY, Problem};
+use super::problem::{NO_KEY, NO_PLACE, Problem};
+use super::refusals::{CancelRefused, MetricsRefused, PageRefused, RebuildRefused, TaskRefused};
 use super::scrub::Scrub;
-use super::wire::{
-    Alive, CancelRefused, Cancelled, FindingsFound, Kind, MetricsRefused, Readiness, RebuildRefused, Rebuilt, TaskPage,
-    TaskRefused, TaskState, TaskView,
-};
+use super::wire::{Alive, Cancelled, FindingsFound, Kind, Readiness, Rebuilt, TaskPage, TaskState, TaskView};
 use crate::index::{Claim, LeaseTerms, Task};
 use crate::model::Identity;
 use crate::reconcile::RequestWire;
@@ -127,7 +125,7 @@ impl Api {
         /// How many.
         #[oai(default = "fifty", validator(minimum(value = "1"), maximum(value = "500")))]
         limit: Query<u32>,
-    ) -> Result<Json<TaskPage>, TaskRefused> {
+    ) -> Result<Json<TaskPage>, PageRefused> {
         let only = status.0.map(TaskState::as_str);
         let before = before.0.map(|id| id.to_string());
         // One more than is told, to know whether there is another page.
@@ -225,13 +223,12 @@ impl Api {
         /// `application/json`, `application/x-ndjson` or `text/csv`.
         #[oai(name = "Accept")]
         accept: Header<Option<String>>,
-    ) -> Result<FindingsFound, TaskRefused> {
+    ) -> Result<FindingsFound, PageRefused> {
         let (id, only) = (id.0.to_string(), kind.0.map(|kind| kind.as_str().to_owned()));
         let found = self.desk.findings(&id, only, after.0, limit.0 as usize).await;
-        let page = found.map_err(|error| self.problem(&error))?.ok_or_else(|| {
-            let detail = "`after` is no place between two findings; use the `next` of the page before";
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail)
-        })?;
+        let page = found
+            .map_err(|error| self.problem(&error))?
+            .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", NO_PLACE))?;
         let link = page.next.map(|next| {
             let kind = kind.0.map(|kind| format!("&kind={}", kind.as_str())).unwrap_or_default();
             let limit = limit.0;

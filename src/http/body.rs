@@ -92,5 +92,10 @@ mod tests {
         let wire = code(full).unwrap();
         assert_eq!(code(r#"{"mode":"audit","min_age":null}"#).unwrap().min_age, 0);
         assert_eq!((wire.max_delete.as_deref(), wire.min_age, wire.moves), (Some("5"), 7_200, true));
+        let bare = code(r#"{"mode":"sync"}"#).unwrap();
+        for field in ["dry_run", "force", "adopt", "user_id", "max_delete", "min_age", "exclude", "moves"] {
+            assert_eq!(code(&format!(r#"{{"mode":"sync","{field}":null}}"#)), Ok(bare.clone()), "{field}");
+        }
+        assert_eq!(code(r#"{"mode":null}"#).unwrap_err(), "invalid_mode");
     }
 }

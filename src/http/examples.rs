@@ -17,7 +17,7 @@ const PROBLEMS: &[(&str, &str)] = &[
     ("invalid_max_delete", "\"many\" is no limit; write a number, or a share such as 50%"),
     ("invalid_exclude", "\"a{\" is no pattern: unclosed alternate group; missing '}'"),
     ("invalid_adopt", "adopting users makes no sense without adding records; use it with audit, sync or full"),
-    ("invalid_parameter", super::problem::NO_ID),
+    ("invalid_parameter", super::problem::NO_PLACE),
     ("key_missing", super::problem::NO_KEY),
     ("invalid_key", "this is no valid key; see `storm-index key list`"),
     ("key_revoked", "this key was revoked; make another one"),
@@ -222,6 +222,7 @@ fn task(status: &str) -> Value {
         _ => json!([]),
     };
     json!({
+        "id": TASK,
         "task_id": TASK,
         "status": status,
         "request": { "mode": "sync", "user_id": 123 },

@@ -15,6 +15,7 @@ mod prefer;
 mod probe;
 mod problem;
 mod rebuilding;
+mod refusals;
 mod routes;
 mod scrub;
 mod secret;

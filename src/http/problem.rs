@@ -104,7 +104,8 @@ impl Problem {
     pub(super) fn of_framework(error: &poem::Error) -> Self {
         let status = error.status();
         if error.is::<ParsePathError>() || error.is::<BadPathError>() {
-            return Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", NO_ID);
+            // What cannot be the id of a task is that of none.
+            return Self::new(StatusCode::NOT_FOUND, "unknown_task", NO_ID);
         }
         if error.is::<ParseParamError>() {
             return Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", error.to_string());
@@ -153,6 +154,9 @@ impl Problem {
 }
 
 /// All that stands in a path and can be badly written.
-pub(super) const NO_ID: &str = "the id of a task is a UUID; see the list of tasks";
+const NO_ID: &str = "the id of a task is a UUID; see the list of tasks";
+
+/// Where no page of findings begins.
+pub(super) const NO_PLACE: &str = "`after` is no place between two findings; use the `next` of the page before";
 
 pub(super) const NO_KEY: &str = "send an admin's key: Authorization: Bearer KEY; `storm-index key create` makes one";

@@ -51,16 +51,18 @@ pub(super) fn document(service: &Service) -> Value {
     let (most, age) = (fields["max_delete"]["description"].take(), fields["min_age"]["description"].take());
     fields["max_delete"] = json!({
         "description": most,
-        "nullable": true,
         "oneOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^([0-9]{1,18}|(100|[0-9]{1,2})%)$" }],
     });
     fields["min_age"] = json!({
         "description": age,
         "default": 0,
-        "nullable": true,
         "oneOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]{1,6}(s|m|h|d|w)$" }],
     });
     fields["exclude"]["maxItems"] = MOST_EXCLUDES.into();
+    if let Some(fields) = fields.as_object_mut() {
+        let optional = fields.iter_mut().filter(|(name, _)| *name != "mode");
+        optional.for_each(|(_, field)| field["nullable"] = true.into());
+    }
     examples::add(&mut document);
     document
 }

@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::problem::Problem;
 use super::scrub::Scrub;
 use crate::index::Task;
 use crate::reconcile::{Answer, ErrorWire, ResultWire};
@@ -40,7 +39,9 @@ impl Answered {
 /// A task.
 #[derive(Debug, Clone, Serialize, Object)]
 pub(super) struct TaskView {
-    /// The id.
+    /// The id: the name of the column.
+    pub id: String,
+    /// The same, by the name with which a rebuild answers.
     pub task_id: String,
     /// `READY`, `RUNNING`, `SUCCESSFUL`, `FAILED` or `CANCELLED`.
     pub status: String,
@@ -73,7 +74,8 @@ impl TaskView {
         });
         let stored = || value(task.progress).and_then(progress);
         Self {
-            task_id: task.id,
+            id: task.id,
+            task_id: task.task_id,
             status: task.status,
             request: value(task.request),
             progress: live.or_else(stored),
@@ -283,105 +285,4 @@ pub(super) enum Readiness {
     /// The database does not answer.
     #[oai(status = 503)]
     Unavailable(Json<Ready>),
-}
-
-/// Makes the refusals of an operation, one variant a status.
-macro_rules! refusals {
-    ($name:ident: $($(#[$doc:meta])* $variant:ident = $status:tt),+ $(,)?) => {
-        #[derive(ApiResponse)]
-        pub(super) enum $name {
-            $(
-                $(#[$doc])*
-                #[oai(status = $status, content_type = "application/problem+json")]
-                $variant(Json<Problem>),
-            )+
-        }
-
-        impl From<Problem> for $name {
-            fn from(problem: Problem) -> Self {
-                match problem.status {
-                    $($status => Self::$variant(Json(problem)),)+
-                    _ => Self::Unavailable(Json(problem)),
-                }
-            }
-        }
-    };
-}
-
-refusals! { RebuildRefused:
-    /// `invalid_json`, `invalid_body`, `unknown_field`, `invalid_mode`, `force_required`, `invalid_max_delete`,
-    /// `invalid_exclude`, `invalid_adopt`, `invalid_parameter`.
-    Bad = 400,
-    /// `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to come in.
-    Unauthorized = 401,
-    /// `admin_required`: the key is not an admin's.
-    Forbidden = 403,
-    /// `run_in_progress`: another run writes into the index; `holder` names it.
-    Conflict = 409,
-    /// `body_too_slow`: the body did not come within 30 seconds.
-    TooSlow = 408,
-    /// `body_too_large`: more than 64 KiB.
-    TooLarge = 413,
-    /// `unsupported_media_type`: not `application/json`.
-    MediaType = 415,
-    /// `unknown_user`; `nested_prefix`, `name_taken`, `id_taken`: a folder cannot become a user; `idempotency_key_reused`:
-    /// the key was used with another body.
-    Unprocessable = 422,
-    /// `too_many_failures`, `too_many_tasks`. `Retry-After` says when to ask again.
-    TooMany = 429,
-    /// `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`, `database_older`,
-    /// `database_newer`, `database_encoding`, `database_collation`, `shutting_down`. `Retry-After` says when to ask again.
-    Unavailable = 503,
-}
-
-refusals! { TaskRefused:
-    /// `invalid_parameter`.
-    Bad = 400,
-    /// `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to come in.
-    Unauthorized = 401,
-    /// `admin_required`: the key is not an admin's.
-    Forbidden = 403,
-    /// `unknown_task`; `findings_gone`: its findings are not kept here.
-    NotFound = 404,
-    /// `too_many_failures`. `Retry-After` says when to ask again.
-    TooMany = 429,
-    /// `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`, `database_older`,
-    /// `database_newer`, `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
-    Unavailable = 503,
-}
-
-refusals! { CancelRefused:
-    /// `invalid_parameter`; `invalid_body`: a body broke off.
-    Bad = 400,
-    /// `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to come in.
-    Unauthorized = 401,
-    /// `admin_required`: the key is not an admin's.
-    Forbidden = 403,
-    /// `unknown_task`.
-    NotFound = 404,
-    /// `task_ended`: it has ended by itself.
-    Conflict = 409,
-    /// `body_too_slow`: the body did not come within 30 seconds.
-    TooSlow = 408,
-    /// `body_too_large`: more than 64 KiB.
-    TooLarge = 413,
-    /// `too_many_failures`. `Retry-After` says when to ask again.
-    TooMany = 429,
-    /// `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`, `database_older`,
-    /// `database_newer`, `database_encoding`, `database_collation`. `Retry-After` says when to ask again.
-    Unavailable = 503,
-}
-
-refusals! { MetricsRefused:
-    /// Under `--metrics-auth`: `key_missing`, `invalid_key`, `key_revoked`, `key_expired`. `WWW-Authenticate` says how to
-    /// come in.
-    Unauthorized = 401,
-    /// Under `--metrics-auth`: `admin_required`: the key is not an admin's.
-    Forbidden = 403,
-    /// Under `--metrics-auth`: `too_many_failures`. `Retry-After` says when to ask again.
-    TooMany = 429,
-    /// Under `--metrics-auth`: `database_unavailable`, `database_failed`, `database_read_only`, `database_not_ours`,
-    /// `database_older`, `database_newer`, `database_encoding`, `database_collation`: the key cannot be looked up. `Retry-After` says when to
-    /// ask again.
-    Unavailable = 503,
 }

@@ -36,6 +36,14 @@ pub enum IndexError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It cannot be where it is said to be.
+    #[error("database {url:?} cannot be there: {source}; check the path")]
+    NoPlace {
+        /// Which.
+        url: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// It belongs to another program.
     #[error("database {url:?} belongs to another program (it has the table {table:?}); name another one")]
     NotOurs {
@@ -220,9 +228,11 @@ impl IndexError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadUrl { .. } => "bad_database_url",
-            Self::Open { .. } | Self::Directory { .. } | Self::IsDirectory { .. } | Self::Silent(_) => {
-                "database_unavailable"
-            }
+            Self::Open { .. }
+            | Self::Directory { .. }
+            | Self::NoPlace { .. }
+            | Self::IsDirectory { .. }
+            | Self::Silent(_) => "database_unavailable",
             Self::Encoding { .. } => "database_encoding",
             Self::Collation { .. } => "database_collation",
             Self::Unconfirmed(_) => "database_failed",
@@ -272,6 +282,7 @@ impl IndexError {
             | Self::StillShared { .. } => true,
             Self::Open { .. }
             | Self::Directory { .. }
+            | Self::NoPlace { .. }
             | Self::NotOurs { .. }
             | Self::Newer { .. }
             | Self::ReadOnly

@@ -30,9 +30,12 @@ pub struct PlacedLink {
 pub struct RecordRow {
     /// The id.
     pub id: RecordId,
-    /// Each column by its name, as text; `None` is NULL.
+    /// Each column by its name, as text, times in the same form on every database; `None` is NULL.
     pub columns: BTreeMap<&'static str, Option<String>>,
 }
+
+/// The columns of a record that hold times.
+const TIMES: [&str; 3] = ["last_modified", "created_at", "updated_at"];
 
 /// The columns of a record.
 const COLUMNS: [&str; 11] = [
@@ -80,7 +83,10 @@ impl Index {
         let query = dialect.sql(&query, [user.into(), path.into()]);
         let row = self.reader.query_one_raw(query).await.map_err(IndexError::Read)?;
         let read = |row: QueryResult| {
-            let column = |(at, name): (usize, &'static str)| Ok((name, lossy(&row, at + 1)?));
+            let column = |(at, name): (usize, &'static str)| {
+                let text = lossy(&row, at + 1)?;
+                Ok((name, if TIMES.contains(&name) { text.map(told) } else { text }))
+            };
             let columns = COLUMNS.into_iter().enumerate().map(column).collect::<Result<_, DbErr>>()?;
             Ok(RecordRow { id: row.try_get_by_index(0)?, columns })
         };
@@ -107,11 +113,14 @@ impl Index {
 fn select(dialect: Dialect) -> String {
     let [token, path, ends] = ["token", "path", "expires_at"].map(|column| dialect.bytes(column));
     let [made, prefix] = ["links.created_at", "users.prefix"].map(|column| dialect.bytes(column));
-    let active = dialect.words().active;
-    format!("SELECT links.id, {token}, user_id, {path}, stored_file_id, {active}, {ends}, {made}, {prefix}")
+    let (active, ends_in_time) = (dialect.words().active, dialect.words().ends_in_time);
+    format!(
+        "SELECT links.id, {token}, user_id, {path}, stored_file_id, {active}, {ends}, {made}, {prefix}, {ends_in_time}"
+    )
 }
 
 fn placed(row: &QueryResult) -> Result<PlacedLink, DbErr> {
+    let (ends, in_time): (_, bool) = (lossy(row, 6)?, row.try_get_by_index(9)?);
     let link = ShareLink {
         id: row.try_get_by_index(0)?,
         token: lossy(row, 1)?.unwrap_or_default(),
@@ -119,7 +128,8 @@ fn placed(row: &QueryResult) -> Result<PlacedLink, DbErr> {
         path: lossy(row, 3)?,
         stored_file_id: row.try_get_by_index(4)?,
         is_active: row.try_get_by_index(5)?,
-        expires_at: lossy(row, 6)?.map(told),
+        // What the database does not judge by is told as it stands: such a link is active, whatever we would read there.
+        expires_at: if in_time { ends.map(told) } else { ends },
         created_at: lossy(row, 7)?.map(told).unwrap_or_default(),
     };
     // A path or prefix that is not quite text names another key than the one that is meant.

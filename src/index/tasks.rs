@@ -28,8 +28,10 @@ pub struct Outcome {
 /// A task, as it is told.
 #[derive(Debug, Clone, Serialize)]
 pub struct Task {
-    /// The id.
+    /// The id: the name of the column.
     pub id: String,
+    /// The same, by the name with which a rebuild answers.
+    pub task_id: String,
     /// `READY`, `RUNNING`, `SUCCESSFUL`, `FAILED` or `CANCELLED`.
     pub status: String,
     /// What was asked.
@@ -200,8 +202,10 @@ pub(super) fn task(row: &QueryResult) -> Result<Task, DbErr> {
         let told = |text: String| Timestamp::from_text(&text).map_or(text, Timestamp::to_text);
         Ok::<_, DbErr>(text(at)?.map(told))
     };
+    let id = text(0)?.unwrap_or_default();
     Ok(Task {
-        id: text(0)?.unwrap_or_default(),
+        task_id: id.clone(),
+        id,
         status: text(1)?.unwrap_or_default(),
         request: raw(2)?,
         progress: raw(8)?,

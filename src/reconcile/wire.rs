@@ -157,7 +157,7 @@ impl From<&Report> for ResultWire {
     }
 }
 
-/// What is asked of a run.
+/// What is asked of a run. A null is what is left out, but for the mode.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(poem_openapi::Object))]
 #[cfg_attr(feature = "server", oai(deny_unknown_fields))]
@@ -166,18 +166,18 @@ pub struct RequestWire {
     /// What for: `audit` (report only), `sync` (add and refresh), `clean` (delete orphans) or `full` (both).
     pub mode: Mode,
     /// Count and report what would be done, and write nothing.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     #[cfg_attr(feature = "server", oai(default))]
     pub dry_run: bool,
     /// The consent to deletions, without which `clean` and `full` do not run.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     #[cfg_attr(feature = "server", oai(default))]
     pub force: bool,
     /// Only this user.
     #[serde(default)]
     pub user_id: Option<UserId>,
     /// Register a user for each top-level folder that nobody owns.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     #[cfg_attr(feature = "server", oai(default))]
     pub adopt: bool,
     /// Let so many deletions through instead of the built-in limits: a number of records, or a percentage such as `5%`.
@@ -188,11 +188,11 @@ pub struct RequestWire {
     #[cfg_attr(feature = "server", oai(default))]
     pub min_age: u64,
     /// Leave these paths out, in the storage and in the index: `*.tmp` anywhere, `/top` from the top, `cache/` a folder.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     #[cfg_attr(feature = "server", oai(default))]
     pub exclude: Vec<String>,
     /// Whether renamed files are looked for, so that their records keep their id and links.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", deserialize_with = "given_or_yes")]
     #[cfg_attr(feature = "server", oai(default = "yes"))]
     pub moves: bool,
 }
@@ -233,6 +233,14 @@ impl TryFrom<RequestWire> for Request {
 
 fn yes() -> bool {
     true
+}
+
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
+}
+
+fn given_or_yes<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Option::deserialize(from).map(|moves| moves.unwrap_or_else(yes))
 }
 
 /// A number or a text, as people write either.

@@ -260,6 +260,34 @@ fn sqlite_files_that_are_not_ours_newer_broken_or_read_only_are_4() {
 }
 
 #[test]
+fn a_database_that_cannot_be_there_is_4_and_one_that_is_not_there_yet_is_empty() {
+    let playground = small();
+    std::fs::write(playground.path("file"), "x").unwrap();
+    std::os::unix::fs::symlink("round", playground.path("round")).unwrap();
+    let long = format!("sqlite://{}/x.db", "x".repeat(300));
+    for (url, why) in [
+        ("sqlite:///dev/null/x.db", "Not a directory"),
+        ("sqlite://file/a/b/x.db", "Not a directory"),
+        ("sqlite:///dev/null", "no file"),
+        ("sqlite://round/x.db", "symbolic links"),
+        (&long, "too long"),
+    ] {
+        for args in [&[][..], &["--mode", "full", "--dry-run"]] {
+            let ran = playground.rebuild(&[args, &["--database", url]].concat()).ends(4);
+            assert_eq!(ran.json()["result"]["errors"][0]["code"], "database_unavailable", "{ran:?}");
+            assert!(ran.err.lines().count() == 1 && ran.err.contains(url) && ran.err.contains(why), "{ran:?}");
+        }
+        for args in [&["task", "list"][..], &["migrate", "status"], &["share", "list"]] {
+            playground.run(&[args, &["--database", url]].concat()).ends(4).complains(&[url, why]);
+        }
+        refuses(&playground, url, &[url]);
+    }
+    let ran = playground.rebuild(&["--database", "sqlite://not/yet/x.db"]).ends(0);
+    assert_eq!(ran.result()["users_scanned"], 0);
+    assert!(!playground.path("not").exists());
+}
+
+#[test]
 fn a_locked_database_is_4() {
     let playground = small();
     crate::support::playground::block_on(async {

@@ -1,6 +1,7 @@
 //! The command line from outside: what is printed where, and how it ends.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use storm_index::model::Timestamp;
 
 use crate::support::backend::{Backend, Kind};
 use crate::support::playground::{Playground, Ran, block_on};
@@ -159,6 +160,44 @@ fn flags_beat_environment_beats_file() {
     let url = format!("file://{}", playground.path("other").display());
     playground.rebuild(&["--storage", &url]).ends(1);
     playground.rebuild(&["--storage", "memory:///"]).ends(0);
+}
+
+#[test]
+fn every_line_on_stderr_is_an_object_where_that_is_wanted() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "a");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    std::fs::create_dir(playground.path("other")).unwrap();
+    std::fs::write(playground.path("c.toml"), "log_format = 'json'\n").unwrap();
+    let keys = ["fields", "level", "target", "timestamp"];
+    let (flag, joined, file) = (&["--log-format", "json"][..], &["--log-format=json"][..], &["--config", "c.toml"][..]);
+    for (args, format, code, level, said) in [
+        (&["rebuild", "-v", "--storage", "other"][..], flag, 3, "ERROR", "refused: "),
+        (&["rebuild", "--format", "json", "--storage", "nowhere"], joined, 4, "ERROR", "storage \"nowhere\""),
+        (&["share", "create", "--user-id", "1", "a"], file, 0, "INFO", "this token opens \"a\""),
+        (&["share", "create", "--user-id", "1", "a"], flag, 0, "INFO", "this token opens \"a\""),
+        (&["task", "show", "nope"], file, 2, "ERROR", "no task \"nope\""),
+        // Also what is wrong before the settings are known.
+        (&["rebuild", "--config", "nowhere.toml"], flag, 2, "ERROR", "config file \"nowhere.toml\""),
+        (&["rebuild", "--mode", "scan"], flag, 2, "ERROR", "invalid value 'scan'"),
+        (&["rebuild", "--nonsense"], joined, 2, "ERROR", "unexpected argument"),
+    ] {
+        let ran = playground.run(&[args, format].concat()).ends(code);
+        let lines: Vec<Value> = ran.err.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        for line in &lines {
+            assert_eq!(line.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), keys, "{line}");
+            let time = line["timestamp"].as_str().unwrap();
+            assert!(time.len() == 27 && time.ends_with('Z') && Timestamp::from_text(time).is_some(), "{line}");
+        }
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], level, "{last}");
+        assert!(last["fields"]["message"].as_str().unwrap().starts_with(said), "{last}");
+        // For people it is what it was.
+        let told = playground.run(args).ends(code).err;
+        let last = told.lines().last().unwrap();
+        assert!(last.strip_prefix("error: ").unwrap_or(last).starts_with(said), "{told}");
+        assert_eq!(last.starts_with("error: "), level == "ERROR", "{told}");
+    }
 }
 
 #[test]

@@ -78,6 +78,30 @@ fn each_kind_of_path_is_explained() {
     }
 }
 
+#[test]
+fn times_are_told_in_one_form_whatever_the_database_is() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "a");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sql(
+        "UPDATE stored_files SET last_modified = '2026-01-02 03:04:05.123456+00:00', \
+         created_at = '2026-01-03 04:05:06.5+00:00', updated_at = '2026-01-04 05:06:07+00:00'",
+    );
+    let said = explain(&playground, "a");
+    let want = ["2026-01-02T03:04:05.123456+00:00", "2026-01-03T04:05:06.500+00:00", "2026-01-04T05:06:07+00:00"];
+    let record = &said["record"];
+    assert_eq!(json!([record["last_modified"], record["created_at"], record["updated_at"]]), json!(want), "{said}");
+    assert_eq!(said["finding"]["index"]["last_modified"], want[0], "{said}");
+    let text = playground.run(&["explain", "--user-id", "1", "a"]).ends(0).out;
+    assert!(want.iter().all(|time| text.contains(time)), "{text}");
+    // What is no time stays what it is.
+    if !database::on_postgres() {
+        playground.sql("UPDATE stored_files SET updated_at = 'one day', etag = '2026-01-02 03:04:05'");
+        let record = explain(&playground, "a")["record"].clone();
+        assert_eq!((&record["updated_at"], &record["etag"]), (&json!("one day"), &json!("2026-01-02 03:04:05")));
+    }
+}
+
 /// All that the next full run says of each path, by user.
 fn next_full_run(playground: &Playground, code: i32) -> BTreeMap<(i64, String), Vec<Value>> {
     playground.rebuild(&["--mode", "full", "--dry-run", "-vv", "--report", "report.ndjson"]).ends(code);

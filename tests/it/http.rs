@@ -131,8 +131,11 @@ fn every_wrong_request_is_a_problem_with_its_code() {
     }
     let nobody = "019ab1f2-6f3e-7c11-b1d5-3f6ad2f9c0de";
     server.get(&format!("{TASKS}/{nobody}"), &key).problem(404, "unknown_task");
+    // What cannot be the id of a task names none either.
+    server.get(&format!("{TASKS}/{nobody}?%ff=%fe&="), &key).problem(404, "unknown_task");
+    server.post(&format!("{TASKS}/seven/cancel"), &key, &[], "").problem(404, "unknown_task");
     for id in ["seven", "%ff", "seven/findings", "seven/events"] {
-        let reply = server.get(&format!("{TASKS}/{id}"), &key).problem(400, "invalid_parameter");
+        let reply = server.get(&format!("{TASKS}/{id}"), &key).problem(404, "unknown_task");
         assert!(reply.body.contains("the id of a task is a UUID"), "{reply:?}");
     }
     server.get(&format!("{TASKS}?limit=0"), &key).problem(400, "invalid_parameter");
@@ -157,6 +160,23 @@ fn guesses(server: &Server) -> (Vec<u16>, Reply) {
         statuses.push(reply.problem(401, "invalid_key").status);
         assert!(statuses.len() < 1_000, "nobody is limited");
     }
+}
+
+#[test]
+fn a_null_is_what_was_left_out() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve(&[]);
+    // Also to whom the same key is the same request.
+    let ask = |body: &str| server.rebuild(&key, &[("Idempotency-Key", "one")], body);
+    let task = ask(r#"{"mode": "audit"}"#).is(200).json()["task_id"].clone();
+    for field in ["dry_run", "force", "adopt", "user_id", "max_delete", "min_age", "exclude", "moves"] {
+        let answer = ask(&format!(r#"{{"mode": "audit", "{field}": null}}"#)).is(200).json();
+        assert_eq!(answer["task_id"], task, "{field}");
+    }
+    // Nobody can go by a mode that is none.
+    ask(r#"{"mode": null}"#).problem(400, "invalid_mode");
+    ask("{}").problem(400, "invalid_body");
 }
 
 #[test]

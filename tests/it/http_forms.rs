@@ -19,6 +19,31 @@ fn findings(server: &Server, key: &str, task: &Value, accept: &str) -> Reply {
 }
 
 #[test]
+fn a_task_has_its_id_under_both_names_at_both_doors() {
+    let playground = Playground::with_user();
+    let key = playground.key(&["--admin"]);
+    let server = playground.serve(&["--startup-audit", "false"]);
+    let task = server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200).json()["task_id"].clone();
+    let id = task.as_str().unwrap();
+    let path = format!("{TASKS}/{id}");
+    let events = server.get(&format!("{path}/events"), &key).is(200).body;
+    let event = events.lines().find_map(|line| line.strip_prefix("data:")).unwrap();
+    let told = [
+        server.get(&path, &key).is(200).json(),
+        server.get(TASKS, &key).is(200).json()["tasks"][0].clone(),
+        serde_json::from_str(event).unwrap(),
+        playground.run(&["task", "show", id, "--format", "json"]).ends(0).json(),
+        playground.run(&["task", "list", "--format", "json"]).ends(0).json()[0].clone(),
+    ];
+    for view in told {
+        assert_eq!((&view["id"], &view["task_id"]), (&task, &task), "{view}");
+    }
+    // People read it once.
+    let text = playground.run(&["task", "show", id]).ends(0).out;
+    assert_eq!(text.matches(id).count(), 1, "{text}");
+}
+
+#[test]
 fn several_fields_of_a_header_are_one_list() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
@@ -200,9 +225,9 @@ fn what_is_wrong_with_a_request_is_told_by_its_own_code() {
     playground.write("teams/x", "x");
     let server = playground.serve(&[]);
     for path in ["%ff", "%ff/findings"] {
-        server.get(&format!("{TASKS}/{path}"), &key).problem(400, "invalid_parameter");
+        server.get(&format!("{TASKS}/{path}"), &key).problem(404, "unknown_task");
     }
-    server.post(&format!("{TASKS}/%ff/cancel"), &key, &[], "").problem(400, "invalid_parameter");
+    server.post(&format!("{TASKS}/%ff/cancel"), &key, &[], "").problem(404, "unknown_task");
     let adopt = r#"{"mode":"audit","adopt":true}"#;
     server.rebuild(&key, &[], adopt).problem(422, "name_taken");
     playground.sql("UPDATE users SET name = 'else' WHERE id = 2");

@@ -109,6 +109,22 @@ fn the_specification_is_whole() {
         let examples = &rebuild[status]["content"]["application/problem+json"]["examples"];
         assert!(codes.iter().all(|code| examples[code].is_object()), "{status}: {examples}");
     }
+    // An id that cannot be one is that of no task: with nothing else to be badly written, nothing is 400.
+    for (path, method, codes) in [
+        ("/api/v1/index/tasks/{id}", "get", &[][..]),
+        ("/api/v1/index/tasks/{id}/events", "get", &[]),
+        ("/api/v1/index/tasks/{id}/cancel", "post", &["invalid_body"]),
+        ("/api/v1/index/tasks/{id}/findings", "get", &["invalid_parameter"]),
+        ("/api/v1/index/tasks/", "get", &["invalid_parameter"]),
+    ] {
+        let bad = &spec["paths"][path][method]["responses"]["400"]["content"]["application/problem+json"]["examples"];
+        let told = bad.as_object().map(|bad| bad.keys().map(String::as_str).collect::<Vec<_>>()).unwrap_or_default();
+        assert_eq!(told, codes, "{method} {path}");
+    }
+    // All but the mode may be left out, or be null, which is the same.
+    for (name, field) in spec["components"]["schemas"]["RequestWire"]["properties"].as_object().unwrap() {
+        assert_eq!(field["nullable"] == true, name != "mode", "{name}: {field}");
+    }
     // A table has the columns that the server writes.
     let findings = &spec["paths"]["/api/v1/index/tasks/{id}/findings"]["get"]["responses"]["200"];
     let csv = findings["content"].as_object().unwrap().iter().find(|(kind, _)| kind.starts_with("text/csv")).unwrap().1;

@@ -650,6 +650,42 @@ fn ends_that_cannot_be_read_mean_what_they_meant() {
     assert_eq!(active, want, "{list}");
 }
 
+/// An end by which the database does not judge is told as it stands: nobody takes it for one that is over.
+#[test]
+fn ends_that_the_database_cannot_read_are_told_as_they_stand() {
+    if database::on_postgres() {
+        return;
+    }
+    let playground = with_links();
+    playground.sql("DELETE FROM share_links");
+    let ends = [
+        ("'2000-01-01T00:00:00+0200'", "2000-01-01T00:00:00+0200", true),
+        ("'2000-01-01 00:00:00 +02'", "2000-01-01 00:00:00 +02", true),
+        ("'someday'", "someday", true),
+        ("7", "7", true),
+        ("'2000-01-01T00:00:00+02:00'", "1999-12-31T22:00:00+00:00", false),
+        ("'2000-01-01'", "2000-01-01T00:00:00+00:00", false),
+        ("'2999-01-01 00:00'", "2999-01-01T00:00:00+00:00", true),
+    ];
+    for (n, (end, ..)) in ends.iter().enumerate() {
+        let made = "SELECT id, 't{n}', {end} FROM stored_files WHERE path = 'a.txt'";
+        let made = made.replace("{n}", &n.to_string()).replace("{end}", end);
+        playground.sql(&format!("INSERT INTO share_links (stored_file_id, token, expires_at) {made}"));
+    }
+    let want: Vec<_> = ends.iter().map(|(_, told, is_active)| json!([told, is_active])).collect();
+    let list = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let explained = playground.run(&["explain", "--user-id", "1", "a.txt", "--format", "json"]).json()["links"].clone();
+    for links in [&list, &explained] {
+        let told = links.as_array().unwrap().iter().map(|link| json!([link["expires_at"], link["is_active"]]));
+        assert_eq!(told.collect::<Vec<_>>(), want, "{links}");
+    }
+    let text = playground.run(&["share", "list"]).ends(0).out;
+    for (line, (_, told, is_active)) in text.lines().skip(1).zip(&ends) {
+        let state = if *is_active { "active" } else { "ended" };
+        assert!(line.contains(&format!("{state:<6}  {told}")), "{line}");
+    }
+}
+
 /// Records go while links to them are imported: each link is there with its record, or told.
 #[test]
 fn law_02_records_that_vanish_during_an_import_are_told() {

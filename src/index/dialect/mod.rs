@@ -31,6 +31,8 @@ pub(super) struct Words {
     /// The condition under which a link is active; its value is the time now, in seconds since 1970. What cannot be read
     /// counts as active.
     pub(super) active: &'static str,
+    /// The condition under which the end of a link is a time that the database can read.
+    pub(super) ends_in_time: &'static str,
     /// Keeps the rows of a SELECT as they are until the end of the transaction.
     pub(super) lock: &'static str,
     /// Keeps the row of a SELECT from being locked by others until the end of the transaction, but not from being updated.
@@ -68,14 +70,24 @@ pub(super) struct Words {
     pub(super) longest_path: usize,
 }
 
+/// SQLite would read a bare number as a day of antiquity, a bare time as one of the year 2000, and the 31st of February as a
+/// day of March: none of them is a date.
+macro_rules! ends_in_time {
+    () => {
+        "(typeof(expires_at) = 'text' AND date(substr(expires_at, 1, 10)) IS substr(expires_at, 1, 10) \
+         AND unixepoch(expires_at, 'subsec') IS NOT NULL)"
+    };
+}
+
 static SQLITE: Words = Words {
     rows: "json_each(?) AS rows",
     ids: "(SELECT value FROM json_each(?))",
-    // SQLite would read a bare number as a day of antiquity, a bare time as one of the year 2000, and the 31st of
-    // February as a day of March: none of them is a date.
-    active: "(is_active IS NOT 0 AND (expires_at IS NULL OR typeof(expires_at) <> 'text' \
-             OR date(substr(expires_at, 1, 10)) IS NOT substr(expires_at, 1, 10) \
-             OR unixepoch(expires_at, 'subsec') IS NULL OR unixepoch(expires_at, 'subsec') >= ?))",
+    active: concat!(
+        "(is_active IS NOT 0 AND (expires_at IS NULL OR NOT ",
+        ends_in_time!(),
+        " OR unixepoch(expires_at, 'subsec') >= ?))"
+    ),
+    ends_in_time: ends_in_time!(),
     // A transaction that writes has the whole database to itself.
     lock: "",
     keep_lease: "",
@@ -101,6 +113,7 @@ static POSTGRES: Words = Words {
     rows: "json_array_elements(CAST(? AS json)) AS rows(value)",
     ids: "(SELECT CAST(CAST(value AS text) AS bigint) FROM json_array_elements(CAST(? AS json)))",
     active: "(is_active IS DISTINCT FROM false AND (expires_at IS NULL OR expires_at >= to_timestamp(?)))",
+    ends_in_time: "true",
     lock: " FOR UPDATE",
     keep_lease: " FOR KEY SHARE",
     // As the foreign key of a link does.

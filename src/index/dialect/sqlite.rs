@@ -1,5 +1,6 @@
 //! SQLite: one writer, several readers, each transaction short.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,12 +30,13 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
             Err(IndexError::IsDirectory { url: url.to_owned() })
         }
         SqliteFile::At { path, read_only } => {
+            let is_there = exists(url, &path)?;
             let files = side_files(&path);
             if access == Access::Write && read_only {
                 return Err(IndexError::ReadOnly);
             }
             if access == Access::Read {
-                if !read_only && !exists(&path) {
+                if !read_only && !is_there {
                     return Ok(Opened { reader: empty(url).await?, writer: None, files, is_real: false });
                 }
                 let reader = connect_reading(url, &path, readers).await?;
@@ -72,7 +74,7 @@ pub(crate) fn check_url(url: &str) -> Result<(), IndexError> {
 /// Returns which steps of the schema the database at `url` has, without changing it.
 pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexError> {
     match SqliteFile::parse(url)? {
-        SqliteFile::At { path, .. } if exists(&path) => {
+        SqliteFile::At { path, .. } if exists(url, &path)? => {
             let reader = connect_reading(url, &path, 1).await?;
             schema::steps(&reader, url).await
         }
@@ -86,7 +88,7 @@ pub(crate) async fn migrations(url: &str) -> Result<Vec<MigrationState>, IndexEr
 /// Connects once more to a database that was opened before, to write into it.
 pub(crate) async fn connect_again(url: &str) -> Result<DatabaseConnection, IndexError> {
     match SqliteFile::parse(url)? {
-        SqliteFile::At { path, read_only: false } if exists(&path) => connect(url, &path, Mode::Write, 1).await,
+        SqliteFile::At { path, read_only: false } if exists(url, &path)? => connect(url, &path, Mode::Write, 1).await,
         _ => Err(IndexError::ReadOnly),
     }
 }
@@ -125,9 +127,17 @@ impl SqliteFile {
     }
 }
 
-/// An empty file is what SQLite itself makes of a name before the first write.
-fn exists(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.is_dir() || m.len() > 0)
+/// Tells whether there is a database. An empty file is what SQLite itself makes of a name before the first write; directories
+/// that are missing are made then. Where none can be made, there is no empty one either.
+fn exists(url: &str, path: &str) -> Result<bool, IndexError> {
+    let no_place = |source: io::Error| IndexError::NoPlace { url: url.to_owned(), source };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(found.len() > 0),
+        Ok(found) if found.is_dir() => Ok(true),
+        Ok(_) => Err(no_place(io::Error::other("it is no file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(no_place(error)),
+    }
 }
 
 /// Names the file of a database and those that SQLite makes beside it.
