@@ -54,7 +54,7 @@ impl StandingAudit {
     pub fn begin(desk: &Arc<Desk>, at_start: bool, schedule: Option<Schedule>) -> Arc<Self> {
         let state = Mutex::new(if at_start { "waiting" } else { "off" });
         let audit = Arc::new(Self { desk: Arc::clone(desk), holder: Uuid::now_v7().to_string(), state });
-        tokio::spawn(Arc::clone(&audit).keep(at_start, schedule));
+        tokio::spawn(Arc::clone(&audit).keep(Instant::now(), at_start, schedule));
         audit
     }
 
@@ -67,15 +67,15 @@ impl StandingAudit {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    async fn keep(self: Arc<Self>, at_start: bool, schedule: Option<Schedule>) {
+    async fn keep(self: Arc<Self>, begun: Instant, at_start: bool, schedule: Option<Schedule>) {
         let stopped = self.desk.closing().clone();
         let work = async {
             if at_start {
-                self.once("startup audit", Duration::ZERO).await;
+                self.once("startup audit", begun, Duration::ZERO).await;
             }
             while let Some((wait, slack)) = schedule.as_ref().and_then(|s| Some((s.next()?, s.slack()))) {
                 tokio::time::sleep(wait).await;
-                self.once("audit", slack).await;
+                self.once("audit", Instant::now(), slack).await;
             }
         };
         tokio::select! {
@@ -88,15 +88,19 @@ impl StandingAudit {
         }
     }
 
-    /// Makes an audit, unless another server has made one since `slack` before now.
-    async fn once(&self, name: &str, slack: Duration) {
+    /// Makes an audit, unless another server has made one since `slack` before it was `due`.
+    async fn once(&self, name: &str, due: Instant, slack: Duration) {
         let mut since = None;
         let index = loop {
             let waited = async {
                 let index = self.desk.index().await.ok()?;
                 let from = match since {
                     Some(since) => since,
-                    None => *since.insert(index.database_time().await.ok()? - slack.as_secs_f64()),
+                    // By the database's clock, which several servers share; it may have been away for long.
+                    None => {
+                        let ago = due.elapsed() + slack;
+                        *since.insert(index.database_time().await.ok()? - ago.as_secs_f64())
+                    }
                 };
                 let turn = within(self.desk.patience(), index.take_audit(&self.holder, from, TURN)).await;
                 turn.inspect_err(|error| tracing::warn!(%error, "whose turn the {name} is cannot be seen"))
