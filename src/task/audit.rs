@@ -35,8 +35,9 @@ pub struct AuditResult {
     pub seconds: f64,
     /// One line for people.
     pub summary: String,
-    /// Whether index and storage differ.
-    pub drift: bool,
+    /// Whether index and storage differ; `null` where nobody can say: it was refused, or it failed or was incomplete and
+    /// what it saw agrees.
+    pub drift: Option<bool>,
     /// The numbers.
     pub result: ResultWire,
 }
@@ -247,13 +248,11 @@ fn told(task_id: String, status: &str, result: ResultWire, begun: Instant) -> Au
         );
     }
     let seconds = (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0;
-    AuditResult {
-        task_id,
-        status: status.to_owned(),
-        finished_at: clock::now().to_text(),
-        seconds,
-        summary,
-        drift: differ > 0,
-        result,
-    }
+    let status = status.to_owned();
+    let mut told =
+        AuditResult { task_id, status, finished_at: clock::now().to_text(), seconds, summary, drift: None, result };
+    // A difference that was seen is one, but for a storage that is not the right one.
+    let is_known = told.is_sound() || (differ > 0 && told.result.refusal.is_none());
+    told.drift = is_known.then_some(differ > 0);
+    told
 }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::desk::{Desk, GRACE};
-use crate::storage::{self, MarkerState};
+use super::desk::{Desk, GRACE, TICK};
+use crate::reconcile::{Reconciler, Refusal};
+use crate::storage::{self, MarkerState, Storage};
 
 /// How long a look at the storage is good for.
 const LOOKED: Duration = Duration::from_secs(3);
@@ -70,8 +71,8 @@ impl Looks {
 }
 
 impl Desk {
-    /// Asks the storage for its marker: `ok` if it answers, or one stable word for what is wrong. A word that is only
-    /// seconds old is told again.
+    /// Asks the storage for its marker: `ok` if it answers and is the one that the index is about, or one stable word for
+    /// what is wrong. A word that is only seconds old is told again.
     pub async fn look_at_storage(self: &Arc<Self>) -> &'static str {
         let desk = Arc::clone(self);
         self.looks.ask(async move { desk.look().await }).await
@@ -84,10 +85,19 @@ impl Desk {
             Ok(Err(error)) => return error.code(),
             Err(_) => return SILENT,
         };
-        match storage.reader().read_marker().await {
-            MarkerState::Unknown(trouble) => trouble.code,
-            MarkerState::Found(_) | MarkerState::Absent | MarkerState::Damaged => "ok",
+        let marker = storage.reader().read_marker().await;
+        if let MarkerState::Unknown(trouble) = marker {
+            return trouble.code;
         }
+        // Where the index does not answer, that is told by itself, and is no fault of the storage.
+        let refused = timeout(TICK, self.refusal_by(&storage, marker)).await.ok().flatten();
+        refused.map_or("ok", |refusal| refusal.code.as_str())
+    }
+
+    /// Returns why runs are refused on a storage with this marker, as far as the index says.
+    async fn refusal_by(&self, storage: &Storage, marker: MarkerState) -> Option<Refusal> {
+        let reconciler = Reconciler::new(storage, &self.opened()?).with_identity(self.settings.identity);
+        reconciler.refusal_by(marker).await.ok()?
     }
 }
 
