@@ -250,6 +250,7 @@ set_up "STORM_INDEX_FILES=$work/empty"
 up
 lives
 told 'startup audit: refused: '
+ready wrong_storage
 script 3 --mode full --force
 same 3 "$(counted stored_files)" "records"
 

@@ -197,7 +197,8 @@ pub(super) struct Ready {
     pub status: String,
     /// `ok`, or a stable word for what is wrong.
     pub database: String,
-    /// `ok`, or a stable word for what is wrong. A storage that is missing is told, and stops nothing.
+    /// `ok`, or a stable word for what is wrong. A storage that is missing, or not the one of the
+    /// index (`wrong_storage`), is told, and stops nothing.
     pub storage: String,
     /// The standing audit.
     pub audit: AuditView,

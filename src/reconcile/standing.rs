@@ -138,11 +138,21 @@ impl Reconciler {
 
     /// Tells whether a run would be refused for what the marker says, as far as anybody can say.
     pub(super) async fn is_refused(&self) -> bool {
-        let Ok(seen) = self.see().await else { return false };
-        let (Ok(bound), Ok(has_records)) = (self.index.binding().await, self.index.has_records().await) else {
-            return false;
-        };
-        matches!(decide(self.identity, bound, seen, has_records), Decision::Refuse(_))
+        matches!(self.refusal_by(self.storage.read_marker().await).await, Ok(Some(_)))
+    }
+
+    /// Returns why a run would be refused for what this marker says. Nothing where it says nothing, or the records of the
+    /// index would have to prove that they are about this storage.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn refusal_by(&self, marker: MarkerState) -> Result<Option<Refusal>, Error> {
+        let Ok(seen) = self.heed(marker) else { return Ok(None) };
+        let bound = self.index.binding().await?;
+        match decide(self.identity, bound, seen, self.index.has_records().await?) {
+            Decision::Refuse(refusal) => Ok(Some(refusal)),
+            Decision::Go(_) | Decision::Bind(_) | Decision::Prove(_) | Decision::Unchecked => Ok(None),
+        }
     }
 
     /// Reads the marker.

@@ -35,8 +35,9 @@ pub struct AuditResult {
     pub seconds: f64,
     /// One line for people.
     pub summary: String,
-    /// Whether index and storage differ.
-    pub drift: bool,
+    /// Whether index and storage differ; `null` where nobody can say: it was refused, or it failed or was incomplete and
+    /// what it saw agrees.
+    pub drift: Option<bool>,
     /// The numbers.
     pub result: ResultWire,
 }
@@ -54,7 +55,7 @@ impl StandingAudit {
     pub fn begin(desk: &Arc<Desk>, at_start: bool, schedule: Option<Schedule>) -> Arc<Self> {
         let state = Mutex::new(if at_start { "waiting" } else { "off" });
         let audit = Arc::new(Self { desk: Arc::clone(desk), holder: Uuid::now_v7().to_string(), state });
-        tokio::spawn(Arc::clone(&audit).keep(at_start, schedule));
+        tokio::spawn(Arc::clone(&audit).keep(Instant::now(), at_start, schedule));
         audit
     }
 
@@ -67,15 +68,15 @@ impl StandingAudit {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    async fn keep(self: Arc<Self>, at_start: bool, schedule: Option<Schedule>) {
+    async fn keep(self: Arc<Self>, begun: Instant, at_start: bool, schedule: Option<Schedule>) {
         let stopped = self.desk.closing().clone();
         let work = async {
             if at_start {
-                self.once("startup audit", Duration::ZERO).await;
+                self.once("startup audit", begun, Duration::ZERO).await;
             }
             while let Some((wait, slack)) = schedule.as_ref().and_then(|s| Some((s.next()?, s.slack()))) {
                 tokio::time::sleep(wait).await;
-                self.once("audit", slack).await;
+                self.once("audit", Instant::now(), slack).await;
             }
         };
         tokio::select! {
@@ -88,15 +89,19 @@ impl StandingAudit {
         }
     }
 
-    /// Makes an audit, unless another server has made one since `slack` before now.
-    async fn once(&self, name: &str, slack: Duration) {
+    /// Makes an audit, unless another server has made one since `slack` before it was `due`.
+    async fn once(&self, name: &str, due: Instant, slack: Duration) {
         let mut since = None;
         let index = loop {
             let waited = async {
                 let index = self.desk.index().await.ok()?;
                 let from = match since {
                     Some(since) => since,
-                    None => *since.insert(index.database_time().await.ok()? - slack.as_secs_f64()),
+                    // By the database's clock, which several servers share; it may have been away for long.
+                    None => {
+                        let ago = due.elapsed() + slack;
+                        *since.insert(index.database_time().await.ok()? - ago.as_secs_f64())
+                    }
                 };
                 let turn = within(self.desk.patience(), index.take_audit(&self.holder, from, TURN)).await;
                 turn.inspect_err(|error| tracing::warn!(%error, "whose turn the {name} is cannot be seen"))
@@ -243,13 +248,11 @@ fn told(task_id: String, status: &str, result: ResultWire, begun: Instant) -> Au
         );
     }
     let seconds = (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0;
-    AuditResult {
-        task_id,
-        status: status.to_owned(),
-        finished_at: clock::now().to_text(),
-        seconds,
-        summary,
-        drift: differ > 0,
-        result,
-    }
+    let status = status.to_owned();
+    let mut told =
+        AuditResult { task_id, status, finished_at: clock::now().to_text(), seconds, summary, drift: None, result };
+    // A difference that was seen is one, but for a storage that is not the right one.
+    let is_known = told.is_sound() || (differ > 0 && told.result.refusal.is_none());
+    told.drift = is_known.then_some(differ > 0);
+    told
 }

@@ -3,22 +3,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::error::TaskError;
 use super::findings::{self, FindingsPage};
 use super::live::{Live, State};
+use super::look::Looks;
 use crate::index::{Access, Claim, Index, IndexError, LeaseTerms, Taken, Task, within};
 use crate::model::{Identity, UserId};
 use crate::reconcile::{Cancel, CancelReason, Request, RequestWire};
-use crate::storage::{self, MarkerState};
 
 /// How many runs are carried out at a time. One of them may write.
 const AT_A_TIME: usize = 8;
@@ -55,9 +53,6 @@ pub struct Settings {
     pub findings: PathBuf,
 }
 
-/// How long a look at the storage is good for.
-const LOOKED: Duration = Duration::from_secs(3);
-
 type Opened = Option<Result<Index, Arc<IndexError>>>;
 
 /// Where tasks are handed in.
@@ -70,10 +65,8 @@ pub struct Desk {
     left: watch::Sender<usize>,
     pub(super) places: Arc<Semaphore>,
     closing: Cancel,
-    /// Whether a look at the storage is under way.
-    looking: AtomicBool,
-    /// What the last one saw, and when.
-    looked: Mutex<Option<(&'static str, Instant)>>,
+    /// What is seen of the storage by whoever asks how the server is.
+    pub(super) looks: Looks,
 }
 
 impl Desk {
@@ -93,8 +86,7 @@ impl Desk {
             left: watch::Sender::new(0),
             places: Arc::new(Semaphore::new(AT_A_TIME)),
             closing: Cancel::default(),
-            looking: AtomicBool::new(false),
-            looked: Mutex::default(),
+            looks: Looks::default(),
         })
     }
 
@@ -137,6 +129,11 @@ impl Desk {
             Ok(Ok(Some(Err(error)))) => Err(TaskError::NoIndex(Some(Arc::clone(error)))),
             _ => Err(TaskError::NoIndex(None)),
         }
+    }
+
+    /// Returns the index, if the database has answered before.
+    pub(super) fn opened(&self) -> Option<Index> {
+        self.index.borrow().as_ref().and_then(|opened| opened.as_ref().ok()).cloned()
     }
 
     fn is_here(&self, id: &str) -> bool {
@@ -299,39 +296,6 @@ impl Desk {
         }
     }
 
-    /// Asks the storage for its marker: `ok` if it answers, or one stable word for what is wrong. A word that is only
-    /// seconds old is told again.
-    pub async fn look_at_storage(self: &Arc<Self>) -> &'static str {
-        const SILENT: &str = "storage_silent";
-        let last = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((word, at)) = last
-            && at.elapsed() < LOOKED
-        {
-            return word;
-        }
-        // A look that hangs is not followed by others that hang.
-        if self.looking.swap(true, Ordering::AcqRel) {
-            return SILENT;
-        }
-        let desk = Arc::clone(self);
-        let look = tokio::spawn(async move {
-            let url = desk.settings.storage.clone();
-            let opened = tokio::task::spawn_blocking(move || storage::open(&url)).await;
-            let word = match opened {
-                Ok(Ok(storage)) => match storage.reader().read_marker().await {
-                    MarkerState::Unknown(trouble) => trouble.code,
-                    MarkerState::Found(_) | MarkerState::Absent | MarkerState::Damaged => "ok",
-                },
-                Ok(Err(error)) => error.code(),
-                Err(_) => SILENT,
-            };
-            *desk.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, Instant::now()));
-            desk.looking.store(false, Ordering::Release);
-            word
-        });
-        tokio::time::timeout(GRACE, look).await.map_or(SILENT, |looked| looked.unwrap_or(SILENT))
-    }
-
     /// Closes the desk: what is under way is asked to end, and waited for.
     pub async fn close(&self, patience: Duration) {
         self.closing.cancel(CancelReason::ShutDown);
@@ -344,8 +308,7 @@ impl Desk {
 
     /// Closes the index, for which a database that is silent is not waited for long.
     pub async fn leave(&self) {
-        let opened = self.index.borrow().clone();
-        if let Some(Ok(index)) = opened
+        if let Some(index) = self.opened()
             && tokio::time::timeout(FAREWELL, index.close()).await.is_err()
         {
             tracing::warn!("the database does not hear the farewell");

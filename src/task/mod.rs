@@ -9,6 +9,7 @@ mod desk;
 mod error;
 mod findings;
 mod live;
+mod look;
 mod meter;
 mod schedule;
 

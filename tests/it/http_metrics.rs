@@ -1,4 +1,6 @@
-//! What Prometheus is told of audits: whether their numbers are the whole truth.
+//! What Prometheus and a probe are told of audits: whether their numbers are the whole truth.
+
+use serde_json::json;
 
 use crate::support::playground::Playground;
 use crate::support::server::Server;
@@ -60,4 +62,35 @@ fn an_audit_of_everything_is_the_last_audit_whoever_has_asked_for_it() {
     server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200);
     tells(&server, "storm_index_audit_findings{kind=\"missing\"} 2");
     assert!(metrics(&server).contains("storm_index_audit_finished_timestamp_seconds 1"), "since 1970");
+}
+
+#[test]
+fn a_probe_is_told_of_a_storage_that_is_not_the_one_of_the_index() {
+    let playground = Playground::with_user();
+    playground.write("1/a", "x");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let tells = |args: &[&str], storage: &str, drift: Option<bool>| {
+        let server = audited(&playground, args);
+        server.until_ready(|told| told["storage"] == storage && told["audit"]["last"]["drift"] == json!(drift));
+    };
+    tells(&[], "ok", Some(false));
+    playground.write("1/b", "x");
+    tells(&[], "ok", Some(true));
+    // Where nobody asks for a marker, one that says otherwise is heard all the same.
+    let marker = playground.path("files/.storm-index/identity.json");
+    for (content, unasked) in [
+        (r#"{"storage_id":"00000000-0000-4000-8000-000000000001"}"#, ("wrong_storage", None)),
+        ("no marker", ("ok", Some(true))),
+        ("", ("ok", Some(true))),
+    ] {
+        match content {
+            "" => std::fs::remove_file(&marker).unwrap(),
+            _ => std::fs::write(&marker, content).unwrap(),
+        }
+        tells(&[], "wrong_storage", None);
+        tells(&["--identity", "none"], unasked.0, unasked.1);
+    }
+    // Without records an index is about nothing yet.
+    playground.sql("DELETE FROM stored_files");
+    tells(&[], "ok", Some(true));
 }

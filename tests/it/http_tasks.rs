@@ -318,6 +318,7 @@ fn law_15_the_startup_audit_never_delays_or_stops_the_server() {
     // Who sends no key is told a word, and no message, which may have names in it.
     let last = &ready["audit"]["last"];
     assert_eq!(last["result"]["errors"][0]["code"], "storage_missing");
+    assert!(last["drift"].is_null(), "who saw nothing knows of no drift: {last}");
     assert!(last["summary"].as_str().unwrap().starts_with("storage_missing: see the log"), "{last}");
     assert!(!ready.to_string().contains("does not exist"), "{ready}");
     assert_eq!((&ready["status"], &ready["storage"]), (&json!("ready"), &json!("storage_missing")));

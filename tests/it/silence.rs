@@ -88,6 +88,27 @@ fn while_the_database_is_silent_the_last_audit_grows_old() {
     assert_eq!(gauge(&told, "storm_index_audit_finished_timestamp_seconds"), finished);
 }
 
+/// Servers that start together and find their database late make one audit all the same.
+#[test]
+fn an_audit_that_ended_before_the_first_connection_of_a_server_takes_the_place_of_its_own() {
+    let Some((playground, relay)) = relayed() else { return };
+    let server = playground.serve(&["--startup-audit", "true"]);
+    server.until_ready(|told| told["audit"]["state"] == "done");
+    drop(server);
+    relay.silence("");
+    let server = playground.serve_at_once(&["--startup-audit", "true"], |command| {
+        let mut url = url::Url::parse(&relay.url(&playground.index.url())).unwrap();
+        url.query_pairs_mut().append_pair("connect_timeout", "3");
+        command.env("DATABASE_URL", url.as_str());
+    });
+    // It says so once it has waited for the database, so it has begun well before what comes now.
+    assert_eq!(server.ready().0, 503);
+    playground.sql("UPDATE audits SET finished_at = extract(epoch FROM clock_timestamp())");
+    relay.speak();
+    let line = server.says("startup audit: ");
+    assert!(line.contains("another server has just made one"), "{line}");
+}
+
 #[test]
 fn a_server_that_cannot_write_is_not_ready_until_it_can_again() {
     let Some((playground, relay)) = relayed() else { return };
