@@ -18,6 +18,7 @@ mod m20261123_000011_api_keys;
 mod m20261123_000012_audits;
 mod m20261126_000013_journal_horizon;
 mod m20261126_000014_linked_files_stay;
+mod m20261130_000015_file_identity;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000012_audits::Migration),
             Box::new(m20261126_000013_journal_horizon::Migration),
             Box::new(m20261126_000014_linked_files_stay::Migration),
+            Box::new(m20261130_000015_file_identity::Migration),
         ]
     }
 }

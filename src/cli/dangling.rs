@@ -56,11 +56,11 @@ impl Search {
             after = Some(last.link.id);
             let storage = self.storage.clone();
             let mut glances = stream::iter(page)
-                .map(|PlacedLink { link, key }| {
+                .map(|PlacedLink { link, prefix, .. }| {
                     let storage = &storage;
                     async move {
-                        let glance = match &key {
-                            Some(key) => storage.glance(key).await,
+                        let glance = match prefix.as_ref().zip(link.path.as_ref()) {
+                            Some((prefix, path)) => storage.glance(prefix, path).await,
                             // Without a record it opens nothing, whatever the storage has.
                             None if link.path.is_none() => Glance::Absent,
                             None => Glance::Unaddressable,
@@ -72,7 +72,7 @@ impl Search {
             while let Some((link, glance)) = glances.next().await {
                 in_a_row = if matches!(glance, Glance::Unknown(_)) { in_a_row + 1 } else { 0 };
                 match glance {
-                    Glance::Present => self.trusted = true,
+                    Glance::Present { .. } | Glance::Respelled { .. } | Glance::Unlisted { .. } => self.trusted = true,
                     Glance::Unaddressable => self.unaddressable += 1,
                     Glance::Unknown(trouble) => self.unanswered(&link, &trouble),
                     Glance::Absent => {
@@ -98,7 +98,7 @@ impl Search {
     /// Makes sure that there is a storage: to a server, a key in a bucket that does not exist is "not found" as well.
     async fn trust(&mut self) -> Result<(), Failure> {
         if !self.trusted
-            && let Step::Incomplete(doubt) = self.storage.listing(None).next().await
+            && let Step::Incomplete(doubt) = self.storage.listing(None, &[]).next().await
         {
             return Err(Failure::new(Exit::Failed, doubt.to_string()));
         }

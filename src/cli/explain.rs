@@ -72,7 +72,7 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
     let storage = storage.without_files(index.files());
     let user = index.user(args.user_id).await?;
     let key = user.prefix.key_of(&args.path);
-    let glance = storage.reader().glance(&key).await;
+    let glance = storage.reader().glance(&user.prefix, &args.path).await;
     let mut witness = Witness { user: user.id, path: &args.path, findings: Vec::new() };
     // The same run that would do it, with nothing to do it with: over all users, because the guard judges all of them
     // together, and files move from one to another.
@@ -98,7 +98,9 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
     // The listing has seen for certain what a look cannot name.
     let is_certain = findings.iter().any(|evidence| evidence.kind == FindingKind::Unindexable);
     let (storage, trouble) = match glance {
-        Glance::Present => ("present", None),
+        Glance::Present { .. } => ("present", None),
+        Glance::Respelled { .. } => ("other_spelling", None),
+        Glance::Unlisted { .. } => ("unlisted", None),
         Glance::Absent => ("absent", None),
         Glance::Unaddressable => ("unaddressable", None),
         Glance::Unknown(trouble) => ("unknown", Some(trouble.message).filter(|_| !is_certain)),
@@ -160,10 +162,11 @@ fn rule_without_finding(report: &Report, key: &str, has_record: bool, glance: &G
         "the listing did not come to it: it is not what it was a moment ago"
     };
     match (has_record, glance) {
-        (true, Glance::Present) => format!("there are an object and a record, but {unlisted}"),
+        (true, Glance::Present { .. }) => format!("there are an object and a record, but {unlisted}"),
         (true, _) => "there is a record, and nobody can say whether its object is there: it is kept".to_owned(),
-        (false, Glance::Present) => format!("there is an object, but {unlisted}"),
-        (false, Glance::Unknown(_)) => {
+        (false, Glance::Present { .. }) => format!("there is an object, but {unlisted}"),
+        (false, Glance::Respelled { path }) => format!("the storage lists it as {path:?}"),
+        (false, Glance::Unknown(_) | Glance::Unlisted { .. }) => {
             "there is no record, and the storage does not say whether there is an object: nothing is done".to_owned()
         }
         (false, Glance::Absent | Glance::Unaddressable) => "neither an object nor a record".to_owned(),

@@ -43,7 +43,7 @@ pub(super) fn summary(report: &Report) -> String {
     };
     let mut text = format!("{}{ended}{dry}\n", report.mode);
     let did = if report.dry_run { "would be " } else { "" };
-    let undecided = "may be renamed files, which cannot be decided; --no-moves takes them as they are";
+    let deferred = "wait: a record that was not listed may be of the same file, and the storage does not say";
     let rows: [(&str, u64, String); 10] = [
         ("users", t.users_scanned, some(t.users_adopted, &format!("{did}adopted"))),
         ("objects", t.objects, String::new()),
@@ -52,7 +52,7 @@ pub(super) fn summary(report: &Report) -> String {
         ("stale", t.stale, some(t.updated, &format!("{did}updated"))),
         ("moved", t.moved, some(t.carried, &format!("{did}carried"))),
         ("orphaned", t.orphaned, [some(t.deleted, &format!("{did}deleted")), some(t.skipped, "kept")].join("")),
-        ("deferred", t.deferred, hint(t.deferred, undecided)),
+        ("deferred", t.deferred, hint(t.deferred, deferred)),
         ("unclaimed", t.unclaimed, hint(t.unclaimed, "nobody owns them; see `storm-index user add` and --adopt")),
         ("unindexable", t.unindexable, String::new()),
     ];

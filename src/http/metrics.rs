@@ -83,6 +83,7 @@ pub(super) async fn render(desk: &Desk) -> String {
             ("orphaned", result.orphaned_in_db),
             ("stale", result.stale_in_db),
             ("moved", result.moved_in_db),
+            ("deferred", result.deferred),
             ("unclaimed", result.unclaimed_on_disk),
             ("unindexable", result.unindexable_on_disk),
         ] {

@@ -18,7 +18,7 @@ use crate::model::Timestamp;
 pub(super) const TRIMMED: u32 = 10_000;
 
 /// The columns of a record that an image has: all of them.
-const IMAGE: [&str; 11] = [
+const IMAGE: [&str; 12] = [
     "id",
     "user_id",
     "path",
@@ -28,12 +28,14 @@ const IMAGE: [&str; 11] = [
     "content_type",
     "etag",
     "last_modified",
+    "file_id",
     "created_at",
     "updated_at",
 ];
 
 /// What a bulk write puts into a record.
-const FACTS: [&str; 7] = ["name", "parent_path", "size", "content_type", "etag", "last_modified", "updated_at"];
+const FACTS: [&str; 8] =
+    ["name", "parent_path", "size", "content_type", "etag", "last_modified", "file_id", "updated_at"];
 
 /// The columns of a link that went along with its record.
 const LINK: [&str; 5] = ["id", "token", "is_active", "expires_at", "created_at"];

@@ -14,7 +14,7 @@ use super::journal;
 use super::retry::Patience;
 use super::writes::{Writer, json};
 use crate::clock;
-use crate::model::{ObjectFacts, RecordId, UserId, name_of, parent_of};
+use crate::model::{FileId, ObjectFacts, RecordId, UserId, name_of, parent_of};
 
 /// A record to be carried to where its file is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,8 @@ impl Writer {
         let done = || moves.iter().zip(&fates).filter(|(_, fate)| **fate == Carried::Done).map(|(m, _)| m);
         let rows = json(done().map(|m| {
             let (path, o) = (m.path(), &m.object);
-            let facts = (o.size, m.content_type, o.etag.as_deref(), o.last_modified.to_text());
+            let file_id = o.file_id.map(FileId::to_text);
+            let facts = (o.size, m.content_type, o.etag.as_deref(), o.last_modified.to_text(), file_id);
             (m.id, path, name_of(path), parent_of(path), facts)
         }));
         let now = clock::now().to_text();
@@ -98,7 +99,7 @@ impl Writer {
         let update = format!(
             "UPDATE stored_files SET path = new.path, name = new.name, parent_path = new.parent_path, size = new.size, \
              content_type = new.content_type, etag = new.etag, last_modified = new.last_modified, \
-             updated_at = new.updated_at FROM {} WHERE stored_files.id = new.new_id",
+             file_id = new.file_id, updated_at = new.updated_at FROM {} WHERE stored_files.id = new.new_id",
             new_rows(dialect)
         );
         let values = [now.into(), rows.into()];
@@ -113,7 +114,7 @@ fn new_rows(dialect: Dialect) -> String {
     format!(
         "(SELECT CAST(value->>0 AS bigint) AS new_id, value->>1 AS path, value->>2 AS name, value->>3 AS parent_path, \
          CAST(value->4->>0 AS bigint) AS size, value->4->>1 AS content_type, value->4->>2 AS etag, \
-         {} AS last_modified, {} AS updated_at FROM {}) AS new",
+         {} AS last_modified, value->4->>4 AS file_id, {} AS updated_at FROM {}) AS new",
         dialect.time("value->4->>3"),
         dialect.time("?"),
         dialect.words().rows,

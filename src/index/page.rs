@@ -36,6 +36,15 @@ impl RecordPage {
         Ok(Self { user, rows })
     }
 
+    /// Reads those of the records `ids` (a JSON array) that are of `user`.
+    pub(super) async fn read_ids(db: &impl ConnectionTrait, user: UserId, ids: &str) -> Result<Self, IndexError> {
+        let rows = match Dialect::of(db) {
+            Dialect::Sqlite => Rows::Packed(PackedPage::read_ids(db, user, ids).await?),
+            Dialect::Postgres => Rows::Wide(WidePage::read_ids(db, user, ids).await?),
+        };
+        Ok(Self { user, rows })
+    }
+
     /// Returns the records that belong here and are left out, because their paths are no readable text: nobody can say what
     /// they are of.
     pub fn unplaced(&self) -> &[RecordId] {

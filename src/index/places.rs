@@ -23,6 +23,8 @@ pub struct PlacedLink {
     pub link: ShareLink,
     /// The key; `None` when its user's prefix cannot be one, or the link has no record.
     pub key: Option<String>,
+    /// The prefix of its user; `None` where the key is.
+    pub prefix: Option<Prefix>,
 }
 
 /// A record as it stands, whatever is in it.
@@ -38,7 +40,7 @@ pub struct RecordRow {
 const TIMES: [&str; 3] = ["last_modified", "created_at", "updated_at"];
 
 /// The columns of a record.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "id",
     "user_id",
     "path",
@@ -48,6 +50,7 @@ const COLUMNS: [&str; 11] = [
     "content_type",
     "etag",
     "last_modified",
+    "file_id",
     "created_at",
     "updated_at",
 ];
@@ -137,6 +140,7 @@ fn placed(row: &QueryResult) -> Result<PlacedLink, DbErr> {
         Ok::<_, DbErr>(row.try_get_by_index::<Option<Vec<u8>>>(column)?.and_then(|b| String::from_utf8(b).ok()))
     };
     let prefix = text(8)?.and_then(|prefix| Prefix::parse(&prefix).ok());
-    let key = prefix.zip(text(3)?).map(|(prefix, path)| prefix.key_of(&path));
-    Ok(PlacedLink { link, key })
+    let key = prefix.as_ref().zip(text(3)?).map(|(prefix, path)| prefix.key_of(&path));
+    let prefix = prefix.filter(|_| key.is_some());
+    Ok(PlacedLink { link, key, prefix })
 }

@@ -10,7 +10,8 @@ use super::dialect::sql;
 use super::error::IndexError;
 use super::page::RecordPage;
 use super::retry::Patience;
-use crate::model::UserId;
+use super::writes::json;
+use crate::model::{Orphan, RecordId, UserId};
 
 /// How many records one page has at the most.
 const PAGE: u32 = 5_000;
@@ -47,6 +48,16 @@ impl Index {
             }
         });
         RecordPages { pages }
+    }
+
+    /// Reads the records `ids` of `user`, in the order of their paths; those that are gone, or damaged, are left out.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn records_by_id(&self, user: UserId, ids: &[RecordId]) -> Result<Vec<Orphan>, IndexError> {
+        let page = RecordPage::read_ids(&self.reader, user, &json(ids.iter())).await?;
+        let records = (0..page.len()).map(|at| page.get(at)).filter(|record| !record.damaged);
+        Ok(records.map(|record| Orphan::of(user, &record)).collect())
     }
 
     /// Counts all records, for a progress bar: cheap, and only as exact as the moment.

@@ -15,7 +15,7 @@ use super::journal;
 use super::lease::{self, Under};
 use super::retry::{patiently, unconfirmed};
 use crate::clock;
-use crate::model::{ObjectFacts, RecordId, Timestamp, UserId, name_of, parent_of};
+use crate::model::{FileId, ObjectFacts, RecordId, Timestamp, UserId, name_of, parent_of};
 
 /// A record to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,17 @@ pub struct Refresh {
     pub content_type: &'static str,
 }
 
+/// A record of a file that is in step, but is another file on the disk than it was, e.g. a copy of it on a new disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewIdentity {
+    /// Which.
+    pub id: RecordId,
+    /// All columns as they were read: the record is left alone when they have changed since.
+    pub version: Vec<u8>,
+    /// What names the file now.
+    pub file_id: Option<FileId>,
+}
+
 /// The handle that writes. Audits and dry runs are never given one.
 #[derive(Debug, Clone)]
 pub struct Writer {
@@ -79,12 +90,14 @@ pub struct Written {
     pub created: u64,
     /// Records brought up to date.
     pub updated: u64,
+    /// Records whose file identity was brought up to date.
+    pub identified: u64,
 }
 
 const INSERT: &str = "INSERT INTO stored_files \
-     (user_id, path, name, parent_path, size, content_type, etag, last_modified, created_at, updated_at) \
+     (user_id, path, name, parent_path, size, content_type, etag, last_modified, file_id, created_at, updated_at) \
      SELECT value->>0, value->>1, substr(value->>1, (value->>2) + 2), substr(value->>1, 1, value->>2), value->>3, \
-            value->>4, value->>5, value->>6, ?, ? \
+            value->>4, value->>5, value->>6, value->>7, ?, ? \
      FROM json_each(?) WHERE true ON CONFLICT (user_id, path) DO NOTHING";
 
 impl Writer {
@@ -101,6 +114,33 @@ impl Writer {
     /// When the database does; then nothing of the batch is written.
     pub async fn write(&self, creates: &[NewRecord], updates: &[Refresh]) -> Result<Written, IndexError> {
         patiently(|| self.write_once(creates, updates)).await
+    }
+
+    /// Stores what names files now, all or none: neither the journal nor `updated_at` takes note of it, since the content
+    /// is what it was. Returns how many records were changed.
+    ///
+    /// # Errors
+    /// When the database does; then nothing of the batch is written.
+    pub async fn identify(&self, records: &[NewIdentity]) -> Result<u64, IndexError> {
+        patiently(|| self.identify_once(records)).await
+    }
+
+    async fn identify_once(&self, records: &[NewIdentity]) -> Result<u64, IndexError> {
+        let rows = json(records.iter().map(|record| {
+            let version = String::from_utf8_lossy(&record.version);
+            (record.id, version, record.file_id.map(FileId::to_text))
+        }));
+        let transaction = self.begin().await?;
+        let dialect = Dialect::of(&transaction);
+        let update = format!(
+            "UPDATE stored_files SET file_id = new.file_id FROM (SELECT CAST(value->>0 AS bigint) AS new_id, \
+             value->>1 AS version, value->>2 AS file_id FROM {}) AS new WHERE stored_files.id = new.new_id AND {} = new.version",
+            dialect.words().rows,
+            dialect.version()
+        );
+        let updated = transaction.execute_raw(dialect.sql(&update, [rows.into()])).await.map_err(IndexError::Write)?;
+        self.commit(transaction).await?;
+        Ok(updated.rows_affected())
     }
 
     async fn write_once(&self, creates: &[NewRecord], updates: &[Refresh]) -> Result<Written, IndexError> {
@@ -130,6 +170,7 @@ impl Writer {
                     new.content_type,
                     o.etag.as_deref(),
                     o.last_modified.to_text(),
+                    o.file_id.map(FileId::to_text),
                 )
             }));
             let values = [now.as_str().into(), now.as_str().into(), rows.into()];
@@ -182,7 +223,7 @@ fn fresh_rows(dialect: Dialect) -> String {
     format!(
         "(SELECT CAST(value->>0 AS bigint) AS new_id, value->>1 AS version, CAST(value->>2 AS bigint) AS size, \
          value->>3 AS content_type, value->>4 AS etag, value->>5 AS name, value->>6 AS parent_path, \
-         {} AS last_modified, {} AS updated_at FROM {}) AS new",
+         {} AS last_modified, value->>8 AS file_id, {} AS updated_at FROM {}) AS new",
         dialect.time("value->>7"),
         dialect.time("?"),
         dialect.words().rows,
@@ -193,7 +234,8 @@ fn fresh_rows(dialect: Dialect) -> String {
 fn refresh_statement(dialect: Dialect) -> String {
     format!(
         "UPDATE stored_files SET name = new.name, parent_path = new.parent_path, size = new.size, \
-         content_type = new.content_type, etag = new.etag, last_modified = new.last_modified, updated_at = new.updated_at FROM {} \
+         content_type = new.content_type, etag = new.etag, last_modified = new.last_modified, file_id = new.file_id, \
+         updated_at = new.updated_at FROM {} \
          WHERE stored_files.id = new.new_id AND {} = new.version",
         fresh_rows(dialect),
         dialect.version()
@@ -205,7 +247,8 @@ fn refresh_rows(updates: &[Refresh]) -> String {
         let (o, version) = (&refresh.object, String::from_utf8_lossy(&refresh.version));
         let path = &o.key[refresh.path_at..];
         let (name, parent, changed) = (name_of(path), parent_of(path), o.last_modified.to_text());
-        (refresh.id, version, o.size, refresh.content_type, o.etag.as_deref(), name, parent, changed)
+        let file_id = o.file_id.map(FileId::to_text);
+        (refresh.id, version, o.size, refresh.content_type, o.etag.as_deref(), name, parent, changed, file_id)
     }))
 }
 

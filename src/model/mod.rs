@@ -1,5 +1,7 @@
 //! The ground floor: the plain words that every other room speaks. No I/O.
 
+mod file_id;
+mod file_system;
 mod fingerprint;
 mod identity;
 mod key;
@@ -8,7 +10,9 @@ mod prefix;
 mod record;
 mod timestamp;
 
-pub use fingerprint::{Fingerprint, fingerprint};
+pub use file_id::FileId;
+pub use file_system::FileSystem;
+pub use fingerprint::{Evidence, Fingerprint, RenameProof};
 pub use identity::Identity;
 pub use key::{RESERVED_FOLDER, is_reserved, name_of, parent_of};
 pub use object::{BadEntry, BadReason, EtagMeaning, Hides, ObjectFacts, unquoted};

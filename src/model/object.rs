@@ -5,8 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
-use super::fingerprint::{Fingerprint, fingerprint};
+use super::{FileId, Timestamp};
 
 /// The facts of one object, as a listing tells them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,13 +18,10 @@ pub struct ObjectFacts {
     pub last_modified: Timestamp,
     /// The entity tag without its quotes, where the storage has one.
     pub etag: Option<String>,
-}
-
-impl ObjectFacts {
-    /// Returns what names the object's content, or file, wherever it lies.
-    pub fn fingerprint(&self) -> Option<Fingerprint> {
-        fingerprint(Some(self.size), self.etag.as_deref())
-    }
+    /// What names the file on a local disk that keeps inode numbers and tells birth times; `None` everywhere else.
+    pub file_id: Option<FileId>,
+    /// The number of the device that a file on a local disk is on right now; it may be another one after a restart.
+    pub device: Option<u64>,
 }
 
 /// What a different entity tag says, when all else is equal.
@@ -81,8 +77,12 @@ pub enum BadReason {
     ControlCharacter,
     /// The name ends in `#` and digits, which the storage library takes for its own unfinished uploads.
     ReservedName,
-    /// A link that leads out of the storage.
+    /// A link that leads out of the user's prefix, or one that lies above all prefixes.
     LinkOutside,
+    /// A link in the place of a user's prefix, or on the way to it.
+    LinkAsPrefix,
+    /// The unreadable directory in which a file system keeps what it has recovered.
+    LostAndFound,
     /// A link that leads back to itself or to a directory above it.
     LinkLoop,
     /// A link to a directory that was reached through another link.
@@ -104,7 +104,7 @@ pub enum BadReason {
 impl BadReason {
     /// Tells whether the listing itself failed here, rather than met something that is no object.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Unreadable(_))
+        matches!(self, Self::Unreadable(_) | Self::LinkAsPrefix)
     }
 
     /// Returns the reason as one stable word.
@@ -114,6 +114,8 @@ impl BadReason {
             Self::ControlCharacter => "control_character",
             Self::ReservedName => "reserved_name",
             Self::LinkOutside => "link_outside",
+            Self::LinkAsPrefix => "link_as_prefix",
+            Self::LostAndFound => "lost_and_found",
             Self::LinkLoop => "link_loop",
             Self::LinkBelowLink => "link_below_link",
             Self::LinkBroken => "link_broken",
@@ -132,7 +134,12 @@ impl fmt::Display for BadReason {
             Self::NotUtf8 => "the name is not UTF-8; rename it",
             Self::ControlCharacter => "the name has a control character; rename it",
             Self::ReservedName => "a name that ends in # and digits marks an unfinished upload; rename it to index it",
-            Self::LinkOutside => "a link that leads out of the storage is not followed",
+            Self::LinkOutside => "a link that leads out of the user's prefix is not followed",
+            Self::LinkAsPrefix => {
+                "this is a link, and a user's files are not looked for behind one; put a directory in its place, or mount the \
+                 files there"
+            }
+            Self::LostAndFound => "the file system's own directory, which cannot be read",
             Self::LinkLoop => "a link that leads back to itself is not followed",
             Self::LinkBelowLink => "a link to a directory, below another such link, is not followed",
             Self::LinkBroken => "a link to nothing",

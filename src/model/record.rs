@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
-use super::fingerprint::{Fingerprint, fingerprint};
+use super::{FileId, Timestamp};
 
 /// The id of a user.
 pub type UserId = i64;
@@ -30,19 +29,14 @@ pub struct RecordFacts<'page> {
     pub etag: Option<&'page str>,
     /// When the object was last written.
     pub last_modified: Option<Timestamp>,
+    /// What names the file on a local disk, as it was when the record was last compared with it.
+    pub file_id: Option<FileId>,
     /// When the record was made.
     pub created_at: Option<Timestamp>,
     /// All columns as the database gave them: equal only while nobody has changed the record.
     pub version: &'page [u8],
     /// Whether a column is not readable text, so that nobody can say what the record means.
     pub damaged: bool,
-}
-
-impl RecordFacts<'_> {
-    /// Returns what names the content, or file, that the record is of.
-    pub fn fingerprint(&self) -> Option<Fingerprint> {
-        fingerprint(self.size, self.etag)
-    }
 }
 
 /// A record without an object, owned, so that it can wait on disk.
@@ -62,6 +56,8 @@ pub struct Orphan {
     pub etag: Option<String>,
     /// Microseconds since 1970, as the record has them.
     pub last_modified: Option<i64>,
+    /// See [`RecordFacts::file_id`].
+    pub file_id: Option<FileId>,
     /// When the record was made, microseconds since 1970.
     pub created_at: Option<i64>,
     /// See [`RecordFacts::version`].
@@ -79,13 +75,9 @@ impl Orphan {
             content_type: record.content_type.map(str::to_owned),
             etag: record.etag.map(str::to_owned),
             last_modified: record.last_modified.map(Timestamp::micros),
+            file_id: record.file_id,
             created_at: record.created_at.map(Timestamp::micros),
             version: String::from_utf8_lossy(record.version).into_owned(),
         }
-    }
-
-    /// See [`RecordFacts::fingerprint`].
-    pub fn fingerprint(&self) -> Option<Fingerprint> {
-        fingerprint(self.size, self.etag.as_deref())
     }
 }

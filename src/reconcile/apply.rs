@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use super::guard::Cleared;
-use crate::index::{Candidate, Carried, Carry, Fate, IndexError, NewRecord, Refresh, User, Writer, Written};
+use crate::index::{
+    Candidate, Carried, Carry, Fate, IndexError, Merging, Mount, NewIdentity, NewRecord, Refresh, User, Writer, Written,
+};
 use crate::model::UserId;
 
 /// Records to be made and brought up to date, in key order.
@@ -12,11 +14,12 @@ use crate::model::UserId;
 pub(super) struct WriteBatch {
     pub(super) creates: Vec<NewRecord>,
     pub(super) updates: Vec<Refresh>,
+    pub(super) identities: Vec<NewIdentity>,
 }
 
 impl WriteBatch {
     pub(super) fn len(&self) -> usize {
-        self.creates.len() + self.updates.len()
+        self.creates.len() + self.updates.len() + self.identities.len()
     }
 }
 
@@ -29,6 +32,10 @@ pub(super) trait Sink: Send {
     async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError>;
     /// Carries records to where their files are now.
     async fn carry(&mut self, moves: &[Carry]) -> Result<Vec<Carried>, IndexError>;
+    /// Gives the links of records to others, and deletes the former. Returns which went.
+    async fn merge(&mut self, twins: &[Merging]) -> Result<Vec<bool>, IndexError>;
+    /// Remembers file systems that were seen, and forgets others.
+    async fn remember_mounts(&mut self, seen: &[Mount], gone: &[String]) -> Result<(), IndexError>;
     /// Deletes records that the guard has cleared.
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError>;
     /// Keeps for the next run that additions for `users` are from a run that has not ended well.
@@ -62,13 +69,32 @@ impl Sink for IndexSink {
     async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError> {
         self.settle().await?;
         let writer = self.writer.clone();
-        self.under_way = Some(tokio::spawn(async move { writer.write(&batch.creates, &batch.updates).await }));
+        self.under_way = Some(tokio::spawn(async move {
+            let mut written = Written::default();
+            if !batch.creates.is_empty() || !batch.updates.is_empty() {
+                written = writer.write(&batch.creates, &batch.updates).await?;
+            }
+            if !batch.identities.is_empty() {
+                written.identified = writer.identify(&batch.identities).await?;
+            }
+            Ok(written)
+        }));
         Ok(())
     }
 
     async fn carry(&mut self, moves: &[Carry]) -> Result<Vec<Carried>, IndexError> {
         self.settle().await?;
         self.writer.carry(moves).await
+    }
+
+    async fn merge(&mut self, twins: &[Merging]) -> Result<Vec<bool>, IndexError> {
+        self.settle().await?;
+        self.writer.merge(twins).await
+    }
+
+    async fn remember_mounts(&mut self, seen: &[Mount], gone: &[String]) -> Result<(), IndexError> {
+        self.settle().await?;
+        self.writer.remember_mounts(seen, gone).await
     }
 
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {
@@ -95,6 +121,7 @@ impl Sink for IndexSink {
             let written = batch.await.map_err(|_| IndexError::WriterStopped)??;
             self.written.created += written.created;
             self.written.updated += written.updated;
+            self.written.identified += written.identified;
         }
         Ok(self.written)
     }
@@ -115,11 +142,20 @@ impl Sink for Preview {
     async fn write(&mut self, batch: WriteBatch) -> Result<(), IndexError> {
         self.written.created += batch.creates.len() as u64;
         self.written.updated += batch.updates.len() as u64;
+        self.written.identified += batch.identities.len() as u64;
         Ok(())
     }
 
     async fn carry(&mut self, moves: &[Carry]) -> Result<Vec<Carried>, IndexError> {
         Ok(vec![Carried::Done; moves.len()])
+    }
+
+    async fn merge(&mut self, twins: &[Merging]) -> Result<Vec<bool>, IndexError> {
+        Ok(vec![true; twins.len()])
+    }
+
+    async fn remember_mounts(&mut self, _seen: &[Mount], _gone: &[String]) -> Result<(), IndexError> {
+        Ok(())
     }
 
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {

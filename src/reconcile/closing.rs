@@ -1,22 +1,19 @@
 //! The end of a user's part of the listing: what has waited for it is decided.
 
 use super::evidence::{self, About, Found};
-use super::finding::StaleReason;
+use super::numbers::Sorted;
 use super::plan::{OrphanPlan, SkipReason, plan_orphan};
-use super::report::{Action, FindingKind, IndexSide};
-use super::run::{Run, WRITES};
+use super::report::{Action, FindingKind};
+use super::run::{Planned, Run, WRITES};
 use super::scopes::Scope;
 use super::stop::Stop;
-use super::waiting::{Decided, Item, UNDECIDED};
+use super::waiting::{CAME, DEFERRED, DOUBTED, Decided, Item, LEFT, Marks, Parked};
 use crate::index::IndexError;
-use crate::model::{ObjectFacts, Orphan, Prefix, Timestamp, UserId};
+use crate::model::{ObjectFacts, Orphan, Prefix, RenameProof, Timestamp, UserId};
 use crate::storage::{Doubt, content_type_of};
 
 /// How many orphans are decided at a time.
 const ORPHANS: usize = 1_000;
-
-/// Said of what might be a renamed file.
-const UNDECIDED_MOVE: &str = "undecided_move";
 
 /// Whose something is.
 #[derive(Debug, Clone)]
@@ -98,33 +95,57 @@ impl Run<'_> {
     /// Decides about all that has waited for the end of the current user.
     async fn decide(&mut self) -> Result<(), Stop> {
         let Some(scope) = self.scopes.current() else { return Ok(()) };
-        let (whose, prefix, complete) = (Whose::of(scope), scope.user.prefix.clone(), scope.complete);
-        let decided = self.waiting.decide(complete)?;
-        self.carry(&decided, &whose, &prefix).await?;
-        self.settle_items(&decided, &whose, &prefix).await?;
+        let (whose, prefix) = (Whose::of(scope), scope.user.prefix.clone());
+        let proof = if scope.inodes.have_changed() { RenameProof::Nothing } else { self.proof };
+        let mut parked = self.waiting.finish()?;
+        let first = self.first_look(&parked, &whose, &prefix).await?;
+        let decided = parked.pair(proof, &first.marks)?;
+        if decided.too_many > 0 {
+            let renames = decided.too_many;
+            tracing::warn!(
+                user = whose.user,
+                renames,
+                "too many renames change hands in one chain; they are not followed"
+            );
+        }
+        self.respell(&parked, first.respelled, &whose, &prefix).await?;
+        let mut unproven = self.carry_all(&parked, &decided, &whose, &prefix).await?;
+        let mut late = self.ask_hidden(&parked, &decided, &whose, &prefix).await?;
+        self.settle_items(&parked, &decided, [&first.marks, &unproven.sort()?, &late.sort()?], (&whose, &prefix))
+            .await?;
         self.decide_orphans().await
     }
 
     /// Does with what has not moved what its mode does with what is missing, stale or orphaned.
-    async fn settle_items(&mut self, decided: &Decided, whose: &Whose, prefix: &Prefix) -> Result<(), Stop> {
-        let (mut items, mut fates) = (decided.items.iter()?, decided.fates());
+    async fn settle_items(
+        &mut self,
+        parked: &Parked,
+        decided: &Decided,
+        [first, unproven, late]: [&Sorted; 3],
+        (whose, prefix): (&Whose, &Prefix),
+    ) -> Result<(), Stop> {
+        let moved = decided.marks()?;
+        let mut items = parked.items.iter()?;
+        let [mut first, mut unproven, mut late, mut moved] = [first, unproven, late, &moved].map(Marks::new);
+        let mut twins = Marks::new(&decided.candidates);
         while let Some((place, item)) = items.next()? {
-            match (item, fates.of(place)?) {
-                (Item::Orphan(orphan), 0) => {
+            let is_moved = moved.of(place)? & (LEFT | CAME) != 0 && unproven.of(place)? == 0;
+            let marks = first.of(place)? | late.of(place)?;
+            let twin = twins.first_of(place)?;
+            match item {
+                // Its record was carried, or one was carried to it, or both.
+                _ if is_moved || marks & (LEFT | CAME) != 0 => {}
+                Item::Orphan(orphan) if marks & DOUBTED != 0 => self.pass_doubted(&orphan),
+                Item::Orphan(orphan) => {
                     if !self.spans.cover(&prefix.key_of(&orphan.path)) {
                         self.report.tally.orphaned += 1;
-                        self.orphans.push(orphan);
+                        let twin = twin.map(|place| parked.items.get(place)).transpose()?;
+                        self.orphans.push((orphan, twin.and_then(|twin| twin.path_of_object(whose.path_at))));
                     }
                 }
-                (Item::Orphan(orphan), UNDECIDED) => self.defer_orphan(&orphan, prefix),
-                (Item::Missing(object), 0) => self.create(object, whose, false)?,
-                (Item::Missing(object), UNDECIDED) => self.defer_missing(&object, whose),
-                (Item::Stale(record, object, reasons), 0) => self.refresh(record, object, &reasons, whose),
-                (Item::Stale(record, object, reasons), UNDECIDED) => {
-                    self.defer_stale(&record, &object, &reasons, whose)
-                }
-                // Its record was carried, or one was carried to it, or both.
-                (Item::Orphan(_) | Item::Missing(_) | Item::Stale(..), _) => {}
+                Item::Missing(object) if marks & DEFERRED != 0 => self.defer(&object, whose),
+                Item::Missing(object) => self.create(object, whose, false)?,
+                Item::Stale(record, object, reasons) => self.refresh(record, object, &reasons, whose),
             }
             if self.orphans.len() >= ORPHANS {
                 self.decide_orphans().await?;
@@ -136,41 +157,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn defer_orphan(&mut self, orphan: &Orphan, prefix: &Prefix) {
-        self.report.tally.orphaned += 1;
-        self.report.tally.deferred += 1;
-        self.report.tally.skipped += u64::from(self.policy.deletes);
+    /// Leaves an orphan of which it cannot be said whether its file is there.
+    fn pass_doubted(&mut self, orphan: &Orphan) {
         self.scopes.count_unjudged(orphan.user, 1);
-        if self.observer.wants(FindingKind::Deferred) {
-            let action = if self.policy.deletes { Action::Skip } else { Action::None };
-            let found = Found { kind: FindingKind::Deferred, action, reasons: vec!["no_object", UNDECIDED_MOVE] };
-            self.observer.finding(&evidence::of_orphan(found, orphan, prefix.key_of(&orphan.path)));
-        }
     }
 
-    /// Leaves a pair as it is whose record might be the one that has moved.
-    fn defer_stale(&mut self, record: &Orphan, object: &ObjectFacts, stale: &[StaleReason], whose: &Whose) {
-        self.report.tally.stale += 1;
-        self.report.tally.deferred += 1;
-        if self.observer.wants(FindingKind::Deferred) {
-            let action = if self.policy.adds { Action::Skip } else { Action::None };
-            let about =
-                About { user: Some(whose.user), path_at: whose.path_at, content_type: content_type_of(&object.key) };
-            let reasons = stale.iter().copied().map(StaleReason::as_str).chain([UNDECIDED_MOVE]).collect();
-            let found = Found { kind: FindingKind::Deferred, action, reasons };
-            let index = Some(IndexSide::from(record));
-            self.observer.finding(&evidence::of_object(found, about, object, index));
-        }
-    }
-
-    fn defer_missing(&mut self, object: &ObjectFacts, whose: &Whose) {
+    /// Leaves an object without a record: the storage does not say whether it is what a hidden record is of.
+    fn defer(&mut self, object: &ObjectFacts, whose: &Whose) {
         self.report.tally.missing += 1;
         self.report.tally.deferred += 1;
         if self.observer.wants(FindingKind::Deferred) {
             let action = if self.policy.adds { Action::Skip } else { Action::None };
             let content_type = content_type_of(&object.key);
             let about = About { user: Some(whose.user), path_at: whose.path_at, content_type };
-            let found = Found { kind: FindingKind::Deferred, action, reasons: vec!["no_record", UNDECIDED_MOVE] };
+            let found = Found { kind: FindingKind::Deferred, action, reasons: vec!["no_record", "not_listed"] };
             self.observer.finding(&evidence::of_object(found, about, object, None));
         }
     }
@@ -181,10 +181,10 @@ impl Run<'_> {
         if orphans.is_empty() {
             return Ok(());
         }
-        let ids: Vec<_> = orphans.iter().map(|o| o.id).collect();
+        let ids: Vec<_> = orphans.iter().map(|(o, _)| o.id).collect();
         let protected = self.index.protected(&ids).await?;
         let told = self.observer.wants(FindingKind::Orphaned);
-        for orphan in orphans {
+        for (orphan, twin) in orphans {
             let shared = protected.contains(&orphan.id);
             let made = orphan.created_at.map(Timestamp::from_micros);
             let plan = plan_orphan(shared, made, &self.policy);
@@ -203,10 +203,10 @@ impl Run<'_> {
             }
             // All are told at the end: only then is it known whether the file is another user's now.
             if told || plan == OrphanPlan::Delete {
-                if told && self.moves {
-                    self.strays.orphan(orphan.fingerprint(), self.queue.len())?;
+                if told {
+                    self.strays.orphan(self.proof.fingerprint(&orphan), self.queue.len())?;
                 }
-                self.queue.push(&(orphan, plan, shared))?;
+                self.queue.push(&Planned { orphan, plan, shared, twin })?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::guard::{Cleared, Verdict};
 use super::identity::{Seen, Standing, changed_storage};
 use super::looks::Looks;
 use super::plan::{OrphanPlan, SkipReason};
-use super::report::{Action, FindingKind, Observer, Phase, Progress, Report};
+use super::report::{Action, Evidence, FindingKind, Observer, Phase, Progress, Report};
 use super::run::Planned;
 use super::spans::Spans;
 use super::spool::Spool;
@@ -18,14 +18,20 @@ use super::standing::seen_in;
 use super::stop::Stop;
 use super::strays::Strays;
 use crate::index::Fate;
-use crate::model::{Orphan, Prefix, UserId};
+use crate::model::{Orphan, Prefix, Timestamp, UserId};
 use crate::storage::{Glance, StorageReader};
 
 /// How many records one transaction deletes.
 const BATCH: usize = 500;
 
-/// An orphan that may go, and whether its file may be another user's now.
-type Doomed = (Orphan, bool);
+/// An orphan that may go.
+struct Doomed {
+    orphan: Orphan,
+    /// Whether its file may be another user's now.
+    strayed: bool,
+    /// The path of an object that it might be of.
+    twin: Option<String>,
+}
 
 /// Carries out the deletions that `verdict` lets through, and tells of all orphans.
 pub(super) struct Deletion<'d, 'r> {
@@ -43,6 +49,10 @@ pub(super) struct Deletion<'d, 'r> {
     pub(super) stopped: bool,
     /// Users with a record that was let through, and of which nobody could say whether it may go.
     pub(super) undecided: HashSet<UserId>,
+    /// The moment, by the storage's clock, at which the listing came to each user.
+    pub(super) listed_at: HashMap<UserId, Timestamp>,
+    /// Users whose listing was shown to lack objects that are there: nothing more of theirs is deleted.
+    pub(super) wrong: &'d mut HashSet<UserId>,
 }
 
 impl Deletion<'_, '_> {
@@ -67,17 +77,18 @@ impl Deletion<'_, '_> {
                 return Ok((!self.stopped).then_some(self.undecided));
             }
             let mut batch: Vec<Doomed> = Vec::with_capacity(planned.len());
-            for (orphan, plan, shared) in planned {
+            for Planned { orphan, plan, shared, twin } in planned {
                 let strayed = strays.of(number, orphan.user)?;
+                let doomed = Doomed { orphan, strayed, twin };
                 number += 1;
                 let why = if shared { SkipReason::ActiveShare.as_str() } else { "no_object" };
                 match plan {
-                    OrphanPlan::Keep => self.tell(&(orphan, strayed), Action::None, why),
-                    OrphanPlan::Skip(reason) => self.tell(&(orphan, strayed), Action::Skip, reason.as_str()),
-                    OrphanPlan::Delete if self.spans.cover(&self.key_of(&orphan)) => {
-                        self.keep(&(orphan, strayed), SkipReason::Hidden);
+                    OrphanPlan::Keep => self.tell(&doomed, Action::None, why),
+                    OrphanPlan::Skip(reason) => self.tell(&doomed, Action::Skip, reason.as_str()),
+                    OrphanPlan::Delete if self.spans.cover(&self.key_of(&doomed.orphan)) => {
+                        self.keep(&doomed, SkipReason::Hidden);
                     }
-                    OrphanPlan::Delete => batch.push((orphan, strayed)),
+                    OrphanPlan::Delete => batch.push(doomed),
                 }
             }
             if !batch.is_empty() {
@@ -91,26 +102,32 @@ impl Deletion<'_, '_> {
     async fn batch(&mut self, orphans: &[Doomed]) -> Result<(), Stop> {
         let mut cleared = Vec::with_capacity(orphans.len());
         for doomed in orphans {
-            match self.verdict.clear(&doomed.0) {
+            match self.verdict.clear(&doomed.orphan) {
                 Some(may_go) => cleared.push((may_go, doomed)),
                 None => self.tell(doomed, Action::None, "refused"),
             }
         }
-        let keys: Vec<String> = cleared.iter().map(|(c, _)| self.key_of(c.orphan())).collect();
-        let glances = self.looks.look(&keys).await;
         let (mut absent, mut told): (Vec<Cleared<'_>>, Vec<&Doomed>) = (Vec::new(), Vec::new());
-        for (((may_go, doomed), glance), key) in cleared.into_iter().zip(glances).zip(keys) {
-            match glance {
-                Glance::Absent => {
+        // Users come one after the other.
+        while let Some(user) = cleared.first().map(|(_, doomed)| doomed.orphan.user) {
+            let count = cleared.iter().take_while(|(_, doomed)| doomed.orphan.user == user).count();
+            let of_user: Vec<_> = cleared.drain(..count).collect();
+            let Some(prefix) = self.prefixes.get(&user).cloned() else { continue };
+            let paths: Vec<String> = of_user.iter().map(|(c, _)| c.orphan().path.clone()).collect();
+            let glances = self.looks.look(&prefix, &paths).await;
+            let mut gone = Vec::new();
+            for ((may_go, doomed), glance) in of_user.into_iter().zip(glances) {
+                match glance {
+                    Glance::Absent => gone.push((may_go, doomed)),
+                    other => self.stay(doomed, other).await,
+                }
+            }
+            for (may_go, doomed) in gone {
+                if self.wrong.contains(&user) {
+                    self.keep(doomed, SkipReason::ListingWrong);
+                } else {
                     absent.push(may_go);
                     told.push(doomed);
-                }
-                Glance::Present => self.keep(doomed, SkipReason::Reappeared),
-                Glance::Unaddressable => self.keep(doomed, SkipReason::Unaddressable),
-                Glance::Unknown(why) => {
-                    self.keep(doomed, SkipReason::Unanswered);
-                    let message = format!("{key:?} could not be looked for, so its record is kept: {}", why.message);
-                    self.report.note("head_failed", message, Some(key));
                 }
             }
         }
@@ -133,6 +150,46 @@ impl Deletion<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Keeps an orphan that is not gone, and says why.
+    async fn stay(&mut self, doomed: &Doomed, glance: Glance) {
+        let (user, key) = (doomed.orphan.user, self.key_of(&doomed.orphan));
+        match glance {
+            Glance::Absent | Glance::Unaddressable => self.keep(doomed, SkipReason::Unaddressable),
+            Glance::Present { since } => {
+                let is_older = since.zip(self.listed_at.get(&user).copied()).is_some_and(|(since, at)| since < at);
+                if is_older && self.storage.is_remote() && !self.is_listed_now(&key).await {
+                    self.doubt_listing(user, &key);
+                }
+                self.keep(doomed, SkipReason::Reappeared);
+            }
+            Glance::Respelled { .. } => self.keep(doomed, SkipReason::Reappeared),
+            Glance::Unlisted { .. } => {
+                self.doubt_listing(user, &key);
+                self.keep(doomed, SkipReason::Unlisted);
+            }
+            Glance::Unknown(why) => {
+                self.keep(doomed, SkipReason::Unanswered);
+                let message = format!("{key:?} could not be looked for, so its record is kept: {}", why.message);
+                self.report.note("head_failed", message, Some(key));
+            }
+        }
+    }
+
+    /// Tells whether a listing of the place shows the object of `key` now; trouble is no proof that it does not.
+    async fn is_listed_now(&self, key: &str) -> bool {
+        self.storage.is_listed(key).await.unwrap_or(true)
+    }
+
+    /// Notes that the listing of `user` lacked an object that is there: nothing more of the user's is deleted on its word.
+    fn doubt_listing(&mut self, user: UserId, key: &str) {
+        if self.wrong.insert(user) {
+            let message = format!(
+                "the listing of user {user} is wrong: it lacks {key:?}, which is there; nothing more of this user's is deleted"
+            );
+            self.report.note_always("listing_wrong", message);
+        }
     }
 
     /// Asks for the marker once more: on another storage, or none, every record would be an orphan. If its answer is not
@@ -160,17 +217,26 @@ impl Deletion<'_, '_> {
 
     fn keep(&mut self, doomed: &Doomed, reason: SkipReason) {
         self.report.tally.skipped += 1;
-        if matches!(reason, SkipReason::Unanswered | SkipReason::Hidden | SkipReason::Changed) {
-            self.undecided.insert(doomed.0.user);
+        if matches!(
+            reason,
+            SkipReason::Unanswered
+                | SkipReason::Hidden
+                | SkipReason::Changed
+                | SkipReason::Unlisted
+                | SkipReason::ListingWrong
+        ) {
+            self.undecided.insert(doomed.orphan.user);
         }
         self.tell(doomed, Action::Skip, reason.as_str());
     }
 
-    fn tell(&mut self, (orphan, strayed): &Doomed, action: Action, reason: &'static str) {
+    fn tell(&mut self, Doomed { orphan, strayed, twin }: &Doomed, action: Action, reason: &'static str) {
         if self.observer.wants(FindingKind::Orphaned) {
-            let reasons = std::iter::once(reason).chain(strayed.then_some("moved_to_user")).collect();
+            let further = strayed.then_some("moved_to_user").into_iter().chain(twin.as_ref().map(|_| "twin"));
+            let reasons = std::iter::once(reason).chain(further).collect();
             let found = Found { kind: FindingKind::Orphaned, action, reasons };
-            self.observer.finding(&of_orphan(found, orphan, self.key_of(orphan)));
+            let told = Evidence { candidate: twin.clone(), ..of_orphan(found, orphan, self.key_of(orphan)) };
+            self.observer.finding(&told);
         }
     }
 }

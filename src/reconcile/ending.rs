@@ -9,6 +9,7 @@ use super::report::Report;
 use super::run::Run;
 use super::scopes::Scope;
 use super::stop::Stop;
+use crate::clock;
 use crate::model::UserId;
 
 impl Run<'_> {
@@ -37,6 +38,8 @@ impl Run<'_> {
             cancel: self.cancel.clone(),
             stopped: false,
             undecided: HashSet::new(),
+            listed_at: self.scopes.iter().filter_map(|s| Some((s.user.id, s.listed_at?))).collect(),
+            wrong: &mut self.wrong,
         };
         let Some(undecided) = deletion.run(queue, strays, self.doomed).await? else { return Ok(()) };
         // What could not be looked for waits for the next run, which has to measure it as this one did.
@@ -44,7 +47,8 @@ impl Run<'_> {
         if !settled.is_empty() {
             self.sink.settle_users(&settled).await?;
         }
-        Ok(())
+        let (seen, gone) = self.mounts.changes(!self.one_user, clock::now());
+        Ok(self.sink.remember_mounts(&seen, &gone).await?)
     }
 
     /// Returns the users for whom this run ends well: nothing is withheld that waits, and nothing waits in hiding.
@@ -72,11 +76,13 @@ impl Run<'_> {
             Ok(written) => {
                 self.report.tally.created = written.created;
                 self.report.tally.updated = written.updated;
+                self.report.tally.identified = written.identified;
             }
             Err(error) => self.report.fail(error.code(), error.to_string()),
         }
         self.report.tally.users_scanned = self.scopes.iter().filter(|s| s.walked).count() as u64;
-        self.report.incomplete_users = self.scopes.iter().filter(|s| !s.complete).map(|s| s.user.id).collect();
+        let is_incomplete = |s: &&Scope| !s.complete || self.wrong.contains(&s.user.id);
+        self.report.incomplete_users = self.scopes.iter().filter(is_incomplete).map(|s| s.user.id).collect();
         self.report.incomplete_users.sort_unstable();
         self.report
     }

@@ -36,6 +36,7 @@ pub(super) fn of_object(found: Found, about: About, object: &ObjectFacts, index:
             last_modified: object.last_modified.to_text(),
         }),
         index,
+        candidate: None,
     }
 }
 
@@ -50,6 +51,7 @@ pub(super) fn of_entry(entry: &BadEntry, scope: Option<&Scope>) -> Evidence {
         action: Action::None,
         storage: None,
         index: None,
+        candidate: None,
     }
 }
 
@@ -64,5 +66,6 @@ pub(super) fn of_orphan(found: Found, orphan: &Orphan, key: String) -> Evidence 
         action: found.action,
         storage: None,
         index: Some(IndexSide::from(orphan)),
+        candidate: None,
     }
 }

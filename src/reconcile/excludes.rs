@@ -21,6 +21,12 @@ pub struct Excludes {
     folders: GlobSet,
 }
 
+/// Tells whether the folder `name` at the top of a storage is hidden, or one of those that systems and programs make for
+/// themselves: it is never a user's.
+pub(super) fn is_noise(name: &str) -> bool {
+    name.starts_with('.') || NOISE.iter().any(|noise| noise.strip_suffix('/').is_some_and(|folder| name == folder))
+}
+
 impl PartialEq for Excludes {
     fn eq(&self, other: &Self) -> bool {
         self.patterns == other.patterns

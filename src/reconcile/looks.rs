@@ -1,39 +1,42 @@
-//! One more look at the storage before a record goes or moves.
+//! One more look at the storage before a record goes.
 
-use futures::{StreamExt as _, stream};
+use crate::model::Prefix;
+use crate::storage::{Claim, Glance, MoveProof, StorageReader, Trouble, UNREACHABLE};
 
-use crate::storage::{Glance, StorageReader, Trouble, UNREACHABLE};
-
-/// How many objects are asked for at a time.
-const GLANCES: usize = 32;
-
-/// Looks for keys, but not for ever: a server that is gone would cost its timeout for each of them.
+/// Looks for objects, but not for ever: a server that is gone would cost its timeout for each batch.
 #[derive(Debug)]
 pub(super) struct Looks<'r> {
     storage: &'r StorageReader,
-    /// How many looks in a row the server did not answer.
-    silent: usize,
+    /// Whether the server stopped answering.
+    silent: bool,
 }
 
 impl<'r> Looks<'r> {
     pub(super) fn new(storage: &'r StorageReader) -> Self {
-        Self { storage, silent: 0 }
+        Self { storage, silent: false }
     }
 
-    /// Looks for each of `keys`.
-    pub(super) async fn look(&mut self, keys: &[String]) -> Vec<Glance> {
-        let storage = self.storage;
-        let mut glances = Vec::with_capacity(keys.len());
-        let mut answers = stream::iter(keys).map(|key| storage.glance(key)).buffered(GLANCES);
-        while self.silent < GLANCES {
-            let Some(glance) = answers.next().await else { return glances };
-            // A server that answers is there, though it may say of one user's files that it will not tell.
-            let gone = matches!(&glance, Glance::Unknown(trouble) if trouble.code == UNREACHABLE);
-            self.silent = if gone { self.silent + 1 } else { 0 };
-            glances.push(glance);
+    /// Looks for each of `paths` below `prefix`.
+    pub(super) async fn look(&mut self, prefix: &Prefix, paths: &[String]) -> Vec<Glance> {
+        if self.silent {
+            return vec![not_asked(); paths.len()];
         }
-        let message = "not asked any more, since the server stopped answering".to_owned();
-        glances.resize(keys.len(), Glance::Unknown(Trouble { code: UNREACHABLE, message }));
+        let glances = self.storage.glances(prefix, paths).await;
+        self.silent = glances.last().is_some_and(|last| *last == not_asked());
         glances
     }
+
+    /// Judges whether the files of records have been renamed.
+    pub(super) async fn prove(&mut self, prefix: &Prefix, claims: &[Claim]) -> Vec<MoveProof> {
+        if self.silent {
+            return vec![MoveProof::NotGone(not_asked()); claims.len()];
+        }
+        let proofs = self.storage.prove(prefix, claims).await;
+        self.silent = proofs.iter().any(|proof| *proof == MoveProof::NotGone(not_asked()));
+        proofs
+    }
+}
+
+fn not_asked() -> Glance {
+    Glance::Unknown(Trouble { code: UNREACHABLE, message: StorageReader::NOT_ASKED.to_owned() })
 }

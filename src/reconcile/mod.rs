@@ -3,6 +3,7 @@
 mod request;
 
 mod identity;
+mod inodes;
 mod proof;
 mod standing;
 
@@ -16,6 +17,7 @@ mod scopes;
 mod spans;
 
 mod finding;
+mod first_look;
 mod numbers;
 mod plan;
 mod rename;
@@ -33,6 +35,7 @@ mod evidence;
 mod guard;
 mod last_word;
 mod looks;
+mod mounts;
 mod moving;
 
 mod pairing;

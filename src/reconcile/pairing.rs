@@ -8,9 +8,9 @@ use super::rename::Side;
 use super::report::{Action, FindingKind, IndexSide};
 use super::run::Run;
 use super::stop::Stop;
-use crate::index::{IndexError, NewRecord, Refresh};
-use crate::model::{ObjectFacts, Orphan, RecordId};
-use crate::storage::{StorageReader, content_type_of};
+use crate::index::{IndexError, NewIdentity, NewRecord, Refresh};
+use crate::model::{ObjectFacts, Orphan, RecordFacts, RecordId, RenameProof};
+use crate::storage::content_type_of;
 
 impl Run<'_> {
     pub(super) fn unclaimed(&mut self, object: &ObjectFacts) {
@@ -29,7 +29,7 @@ impl Run<'_> {
         let whose = Whose::of(scope);
         // What is left out is a record as well.
         let first = scope.records() + scope.unjudged == 0 && self.cursor.peek_path().is_none();
-        if self.moves && !first {
+        if self.proof != RenameProof::Nothing && !first {
             return Ok(self.waiting.missing(object)?);
         }
         self.create(object, &whose, first)
@@ -46,8 +46,8 @@ impl Run<'_> {
             let found = Found { kind: FindingKind::Missing, action, reasons: vec!["no_record"] };
             self.observer.finding(&evidence::of_object(found, about, &object, None));
         }
-        if self.moves && self.observer.wants(FindingKind::Orphaned) {
-            self.strays.missing(object.fingerprint(), user)?;
+        if self.observer.wants(FindingKind::Orphaned) {
+            self.strays.missing(self.proof.fingerprint(&object), user)?;
         }
         if action == Action::Create {
             if let Some(scope) = self.scopes.current() {
@@ -67,9 +67,10 @@ impl Run<'_> {
             let whose = Whose::of(scope);
             let content_type = content_type_of(&object.key);
             let reasons = compare(&object, content_type, &record, self.storage.etag_meaning());
-            let (then, now) = match self.moves {
-                true => (record.fingerprint(), object.fingerprint()),
-                false => (None, None),
+            let (then, now) = match (self.proof, &reasons) {
+                // A file that is in step is nobody's but its own; a content may be another object's as well.
+                (RenameProof::Nothing, _) | (RenameProof::File, None) => (None, None),
+                _ => (self.proof.fingerprint(&record), self.proof.fingerprint(&object)),
             };
             match reasons {
                 // Its content may have come from elsewhere, or gone elsewhere.
@@ -77,30 +78,28 @@ impl Run<'_> {
                     let record = Orphan::of(whose.user, &record);
                     self.waiting.stale(record, object, reasons)?;
                 }
-                reasons => {
-                    if then == now {
-                        self.waiting.note(then, Side::Both)?;
-                    } else {
-                        self.waiting.note(then, Side::Record)?;
-                        self.waiting.note(now, Side::Object)?;
+                Some(reasons) => {
+                    self.waiting.note(now, Side::Twin, 0)?;
+                    let record = Orphan::of(whose.user, &record);
+                    self.refresh(record, object, &reasons, &whose);
+                }
+                None => {
+                    self.waiting.note(now, Side::Twin, 0)?;
+                    if object.device.is_some() {
+                        scope.inodes.count(&object, &record);
+                        let identity = new_identity(&object, &record).filter(|_| self.policy.acts());
+                        self.writes.identities.extend(identity);
                     }
-                    match reasons {
-                        Some(reasons) => {
-                            let record = Orphan::of(whose.user, &record);
-                            self.refresh(record, object, &reasons, &whose);
-                        }
-                        None if self.observer.wants(FindingKind::Matched) => {
-                            let index = Some(IndexSide::from(&Orphan::of(whose.user, &record)));
-                            let about = About { user: Some(whose.user), path_at: whose.path_at, content_type };
-                            let found = Found { kind: FindingKind::Matched, action: Action::None, reasons: Vec::new() };
-                            self.observer.finding(&evidence::of_object(found, about, &object, index));
-                        }
-                        None => {}
+                    if self.observer.wants(FindingKind::Matched) {
+                        let index = Some(IndexSide::from(&Orphan::of(whose.user, &record)));
+                        let about = About { user: Some(whose.user), path_at: whose.path_at, content_type };
+                        let found = Found { kind: FindingKind::Matched, action: Action::None, reasons: Vec::new() };
+                        self.observer.finding(&evidence::of_object(found, about, &object, index));
                     }
                 }
             }
         }
-        self.pass_record();
+        self.pass_record(true);
         Ok(())
     }
 
@@ -132,14 +131,12 @@ impl Run<'_> {
             self.damaged(&IndexError::Damaged(damaged.id));
         } else if let (Some(record), Some(scope)) = (record, self.scopes.current()) {
             let key = scope.user.prefix.key_of(record.path);
-            // What no storage could have cannot be looked for, and so cannot be said to have moved.
-            let may_move = self.moves && StorageReader::is_addressable(&key);
-            let print = record.fingerprint().filter(|_| may_move);
+            let print = self.proof.fingerprint(&record);
             match self.doubts.shadow(&key) {
-                Shadow::None => self.waiting.orphan(Orphan::of(scope.user.id, &record), print)?,
-                Shadow::Itself => self.waiting.note(print, Side::Record)?,
+                Shadow::None => self.waiting.orphan(Orphan::of(scope.user.id, &record))?,
+                Shadow::Itself => self.waiting.note(print, Side::Twin, 0)?,
                 Shadow::Below => {
-                    self.waiting.note(print, Side::Hidden)?;
+                    self.waiting.note(print, Side::Hidden, id_of(&record))?;
                     if !std::mem::replace(&mut scope.hides_records, true) {
                         scope.complete = false;
                         let why = "has records below an entry that could not be entered; these are not judged";
@@ -149,7 +146,7 @@ impl Run<'_> {
                 }
             }
         }
-        self.pass_record();
+        self.pass_record(false);
         Ok(())
     }
 
@@ -158,10 +155,10 @@ impl Run<'_> {
         if self.is_left_out() {
             return self.pass_left_out(None);
         }
-        if let Some(record) = self.cursor.peek().filter(|record| self.moves && !record.damaged) {
-            self.waiting.note(record.fingerprint(), Side::Hidden)?;
+        if let Some(record) = self.cursor.peek().filter(|record| !record.damaged) {
+            self.waiting.note(self.proof.fingerprint(&record), Side::Hidden, id_of(&record))?;
         }
-        self.pass_record();
+        self.pass_record(false);
         Ok(())
     }
 
@@ -169,27 +166,33 @@ impl Run<'_> {
         self.cursor.peek_path().is_some_and(|path| self.excludes.matches(path))
     }
 
-    /// Leaves the record at the cursor, and its `object`, if there is one, as nobody wants to hear of them. Where they are not
-    /// one file, either may be what was renamed all the same.
+    /// Leaves the record at the cursor, and its `object`, if there is one, as both are excluded. Where they are not one file,
+    /// the record's file may have gone to where it is listed.
     pub(super) fn pass_left_out(&mut self, object: Option<&ObjectFacts>) -> Result<(), Stop> {
-        let record = self.cursor.peek().filter(|record| self.moves && !record.damaged);
-        let then = record.and_then(|record| record.fingerprint());
-        let now = object.filter(|_| self.moves).and_then(ObjectFacts::fingerprint);
-        if then == now {
-            self.waiting.note(then, Side::Both)?;
-        } else {
-            self.waiting.note(then, Side::Hidden)?;
-            self.waiting.note(now, Side::HiddenObject)?;
+        if let Some(record) = self.cursor.peek().filter(|record| !record.damaged) {
+            let then = self.proof.fingerprint(&record);
+            let now = object.and_then(|object| self.proof.fingerprint(object));
+            match then == now {
+                true => self.waiting.note(then, Side::Twin, 0)?,
+                false => {
+                    self.waiting.note(then, Side::Hidden, id_of(&record))?;
+                    self.waiting.note(now, Side::Twin, 0)?;
+                }
+            }
         }
         if let Some(scope) = self.scopes.current() {
             scope.unjudged += 1;
         }
+        self.report.tally.excluded += 1;
         self.cursor.advance();
         Ok(())
     }
 
-    fn pass_record(&mut self) {
+    fn pass_record(&mut self, matched: bool) {
         self.scopes.count_record(|| self.cursor.peek().and_then(|record| record.created_at));
+        if let (Some(scope), Some(path)) = (self.scopes.current(), self.cursor.peek_path()) {
+            self.mounts.count(&scope.start, path, matched);
+        }
         self.cursor.advance();
         self.report.tally.records += 1;
     }
@@ -198,4 +201,18 @@ impl Run<'_> {
     pub(super) fn damaged(&mut self, error: &IndexError) {
         self.report.note(error.code(), error.to_string(), None);
     }
+}
+
+/// Returns what is to be stored of a file that is in step, but is another file than the record says.
+fn new_identity(object: &ObjectFacts, record: &RecordFacts<'_>) -> Option<NewIdentity> {
+    let version = || record.version.to_vec();
+    (object.file_id != record.file_id).then(|| NewIdentity {
+        id: record.id,
+        version: version(),
+        file_id: object.file_id,
+    })
+}
+
+fn id_of(record: &RecordFacts<'_>) -> u64 {
+    u64::try_from(record.id).unwrap_or(0)
 }

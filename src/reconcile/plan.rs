@@ -34,8 +34,10 @@ pub enum SkipReason {
     Unanswered,
     /// The listing went back over its place.
     Hidden,
-    /// Its file may have been renamed, which cannot be decided.
-    Undecided,
+    /// Its name opens a file, but no directory lists it.
+    Unlisted,
+    /// The listing of its user was shown to lack objects that are there.
+    ListingWrong,
     /// Its file was renamed, but somebody else's record has taken the place.
     Taken,
 }
@@ -51,7 +53,8 @@ impl SkipReason {
             Self::Unaddressable => "unaddressable",
             Self::Unanswered => "unanswered",
             Self::Hidden => "hidden",
-            Self::Undecided => "undecided_move",
+            Self::Unlisted => "unlisted",
+            Self::ListingWrong => "listing_wrong",
             Self::Taken => "taken",
         }
     }

@@ -31,10 +31,11 @@ impl Proof {
 /// Counts the records of all users, whomever the run is for.
 pub(super) async fn prove(storage: &StorageReader, index: &Index) -> Result<Proof, Stop> {
     let scopes = Scopes::new(index.users().await?)?;
+    let walls = scopes.prefixes();
     let cursor = RecordCursor::new(index.records(scopes.users()));
     let records = index.count_records(None).await?;
     let mut count = Count { scopes, cursor, proof: Proof { records, matched: 0, doubt: None } };
-    let mut listing = storage.listing(None);
+    let mut listing = storage.listing(None, &walls);
     while !count.proof.is_enough() {
         match listing.next().await {
             Step::Batch(batch) => {

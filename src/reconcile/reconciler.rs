@@ -10,8 +10,10 @@ use super::apply::{IndexSink, Preview, Sink, WriteBatch};
 use super::cancel::{Cancel, CancelReason};
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
+use super::excludes::is_noise;
 use super::last_word::{LastWord, Ran, lose_lease};
 use super::looks::Looks;
+use super::mounts::Mounts;
 use super::report::{Observer, Report, Status};
 use super::request::{Mode, Policy, Request};
 use super::run::Run;
@@ -25,7 +27,7 @@ use super::wire::{RequestWire, outcome_of};
 use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Index, IndexError, Lease, LeaseTerms};
-use crate::model::{Identity, Prefix};
+use crate::model::{Identity, Prefix, RenameProof};
 use crate::storage::{Marker, Step, Storage, StorageReader};
 
 /// Brings an index in step with a storage.
@@ -228,8 +230,9 @@ impl Reconciler {
             true => Some(self.index.count_records(request.user).await?).filter(|count| *count > 0),
             false => None,
         };
-        let listing = self.storage.listing(one_user.as_ref());
+        let listing = self.storage.listing(one_user.as_ref(), &scopes.prefixes());
         let cursor = RecordCursor::new(self.index.records(scopes.users()));
+        let mounts = Mounts::new(if self.storage.is_remote() { Vec::new() } else { self.index.mounts().await? });
         let mut run = Run {
             storage: &self.storage,
             index: &self.index,
@@ -250,7 +253,10 @@ impl Reconciler {
             strays: Strays::default(),
             spans: Spans::default(),
             excludes: request.exclude.clone(),
-            moves: request.moves && self.storage.has_fingerprints(),
+            proof: if request.moves { self.storage.renames() } else { RenameProof::Nothing },
+            mounts,
+            wrong: HashSet::new(),
+            as_of: None,
             looks: Looks::new(&self.storage),
             unsettled: false,
             observer,
@@ -275,7 +281,7 @@ impl Reconciler {
             return Ok(Adoption::default());
         }
         let mut folders = self.storage.top_folders().await.map_err(Error::Trouble)?;
-        folders.retain(|folder| !request.exclude.match_folder(folder));
+        folders.retain(|folder| !is_noise(folder) && !request.exclude.match_folder(folder));
         let next_id = self.index.next_user_id().await?;
         loop {
             let taken = match Adoption::plan(folders.clone(), scopes, next_id) {
@@ -297,7 +303,7 @@ impl Reconciler {
     /// Tells whether a folder at the top has an object that is not left out, or may have.
     async fn has_object(&self, folder: &str, request: &Request) -> bool {
         let Ok(prefix) = Prefix::parse(folder) else { return true };
-        let mut listing = self.storage.listing(Some(&prefix));
+        let mut listing = self.storage.listing(Some(&prefix), std::slice::from_ref(&prefix));
         loop {
             match listing.next().await {
                 Step::Batch(batch) => {

@@ -1,21 +1,17 @@
-//! Who carries a fingerprint -> what has moved. Pure.
-//!
-//! A file has moved when exactly one record and exactly one object of its user carry its fingerprint, at different paths.
-//! Where that cannot be said, because there are copies or because a part of the storage was not seen, nothing is guessed.
+//! Which records and objects are provably one file, or one content -> what has moved. Pure.
+
+use std::collections::HashMap;
+use std::io;
+
+use crate::model::RenameProof;
 
 /// How something that carries a fingerprint stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    /// A record and the object of its path, alike.
-    Both,
-    /// A record that stays where it is.
-    Record,
-    /// A record of which nobody can say whether its object is there.
+    /// A record or an object that stays where it is: it has a counterpart at its path, or is left out.
+    Twin,
+    /// A record in a range that was not listed.
     Hidden,
-    /// An object that has its record, though an outdated one that carries nothing.
-    Object,
-    /// An object that is left out.
-    HiddenObject,
     /// A record without an object.
     Orphan,
     /// An object without a record.
@@ -27,129 +23,218 @@ pub(super) enum Side {
 }
 
 impl Side {
-    const ALL: [Self; 9] = [
-        Self::Both,
-        Self::Record,
-        Self::Hidden,
-        Self::Object,
-        Self::HiddenObject,
-        Self::Orphan,
-        Self::Missing,
-        Self::StaleRecord,
-        Self::StaleObject,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Twin, Self::Hidden, Self::Orphan, Self::Missing, Self::StaleRecord, Self::StaleObject];
 
-    /// Packs it and a place of less than 2^60 into one number.
+    /// Packs it and a number of less than 2^60 into one number.
     pub(super) fn at(self, place: u64) -> u64 {
         (self as u64) << 60 | place
     }
 
     /// Takes apart what [`Self::at`] has packed.
     pub(super) fn of(packed: u64) -> (Self, u64) {
-        (Self::ALL[usize::try_from(packed >> 60).unwrap_or(0)], packed & ((1 << 60) - 1))
+        let side = usize::try_from(packed >> 60).ok().and_then(|at| Self::ALL.get(at));
+        (side.copied().unwrap_or(Self::Twin), packed & ((1 << 60) - 1))
     }
 }
 
-/// What the carriers of one fingerprint are to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Relation {
-    /// Nothing: each is what it is by its path.
-    Plain,
-    /// The one record has moved to where the one object is.
-    Move,
-    /// An orphan or a missing object among them might have moved, but nobody can say which, or from where. Until it can be
-    /// said, no record of them is brought up to date: it would not carry the fingerprint any more.
-    Undecided,
+/// All that carries one fingerprint, by where it waits; hidden records by their ids.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Group {
+    pub(super) twins: u64,
+    pub(super) hidden: Vec<u64>,
+    pub(super) orphans: Vec<u64>,
+    pub(super) missing: Vec<u64>,
+    pub(super) stale_records: Vec<u64>,
+    pub(super) stale_objects: Vec<u64>,
 }
 
-/// Counts the carriers of one fingerprint.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Census {
-    records: u64,
-    objects: u64,
-    hidden: u64,
-    hidden_objects: u64,
-    orphans: u64,
-    missing: u64,
-    stale_records: u64,
-    stale_objects: u64,
+/// What a group comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Pairs {
+    /// Moves to free paths: the orphan and the missing object.
+    pub(super) moves: Vec<(u64, u64)>,
+    /// Moves in which paths change hands.
+    pub(super) tangled: Vec<((Side, u64), (Side, u64))>,
+    /// Missing objects that may be what a hidden record is of: the object and the record's id. The record's key has to be
+    /// asked for.
+    pub(super) asks: Vec<(u64, u64)>,
+    /// Orphans that have not provably moved, and a missing object that they might be of.
+    pub(super) candidates: Vec<(u64, u64)>,
 }
 
-impl Census {
-    /// Counts one.
-    pub(super) fn count(&mut self, side: Side) {
-        let (records, objects) = match side {
-            Side::Both => (1, 1),
-            Side::Record | Side::Hidden | Side::Orphan | Side::StaleRecord => (1, 0),
-            Side::Object | Side::HiddenObject | Side::Missing | Side::StaleObject => (0, 1),
-        };
-        self.records += records;
-        self.objects += objects;
+impl Group {
+    /// Adds a carrier.
+    pub(super) fn add(&mut self, (side, place): (Side, u64)) {
         match side {
-            Side::Hidden => self.hidden += 1,
-            Side::HiddenObject => self.hidden_objects += 1,
-            Side::Orphan => self.orphans += 1,
-            Side::Missing => self.missing += 1,
-            Side::StaleRecord => self.stale_records += 1,
-            Side::StaleObject => self.stale_objects += 1,
-            Side::Both | Side::Record | Side::Object => {}
+            Side::Twin => self.twins += 1,
+            Side::Hidden => self.hidden.push(place),
+            Side::Orphan => self.orphans.push(place),
+            Side::Missing => self.missing.push(place),
+            Side::StaleRecord => self.stale_records.push(place),
+            Side::StaleObject => self.stale_objects.push(place),
         }
     }
 
-    /// Says what they are to each other, of a user all of whose objects were seen or not (`complete`).
-    pub(super) fn relation(self, complete: bool) -> Relation {
-        let has_source = self.orphans + self.stale_records > 0;
-        let has_target = self.missing + self.stale_objects > 0;
-        if complete && has_source && has_target && self.records == 1 && self.objects == 1 {
-            return Relation::Move;
-        }
-        // What has a record or an object under its path stays that; only what has nothing there can wait.
-        let could_have_come = self.missing > 0 && self.orphans + self.hidden > 0;
-        let could_have_gone = self.orphans > 0 && self.missing + self.hidden_objects > 0;
-        if could_have_come || could_have_gone { Relation::Undecided } else { Relation::Plain }
+    /// Returns how many carriers have a place of their own.
+    pub(super) fn len(&self) -> usize {
+        self.hidden.len()
+            + self.orphans.len()
+            + self.missing.len()
+            + self.stale_records.len()
+            + self.stale_objects.len()
     }
+
+    /// Pairs what is provably one; `name` tells a number of the base name of what waits at a place.
+    ///
+    /// # Errors
+    /// When `name` fails.
+    pub(super) fn pair(self, proof: RenameProof, name: impl Fn(u64) -> io::Result<u64>) -> io::Result<Pairs> {
+        match proof {
+            RenameProof::Nothing => Ok(Pairs::default()),
+            RenameProof::File => self.pair_files(name),
+            RenameProof::Content => Ok(self.pair_contents()),
+        }
+    }
+
+    /// All names of one file lead to it: whatever is paired opens the same bytes.
+    fn pair_files(self, name: impl Fn(u64) -> io::Result<u64>) -> io::Result<Pairs> {
+        let (moves, orphans, missing) = pair_names(self.orphans, self.missing, &name)?;
+        let asks = if self.hidden.is_empty() { Vec::new() } else { asks_by_name(&missing, &self.hidden) };
+        let sources = with(Side::Orphan, orphans).chain(with(Side::StaleRecord, self.stale_records)).collect();
+        let targets = with(Side::Missing, missing).chain(with(Side::StaleObject, self.stale_objects)).collect();
+        let (tangled, ..) = pair_names(sources, targets, &|(_, place): (Side, u64)| name(place))?;
+        Ok(Pairs { moves, tangled, asks, candidates: Vec::new() })
+    }
+
+    /// Equal contents are told apart by nothing, so there may be only one of each.
+    fn pair_contents(self) -> Pairs {
+        let sources =
+            with(Side::Orphan, self.orphans.clone()).chain(with(Side::StaleRecord, self.stale_records.clone()));
+        let targets =
+            with(Side::Missing, self.missing.clone()).chain(with(Side::StaleObject, self.stale_objects.clone()));
+        let (sources, targets): (Vec<_>, Vec<_>) = (sources.collect(), targets.collect());
+        let mut pairs = Pairs::default();
+        match (sources.as_slice(), targets.as_slice(), self.hidden.as_slice()) {
+            ([(Side::Orphan, from)], [(Side::Missing, to)], []) if self.twins == 0 => pairs.moves.push((*from, *to)),
+            ([from], [to], []) if self.twins == 0 => pairs.tangled.push((*from, *to)),
+            ([], [(Side::Missing, to)], [record]) if self.twins == 0 => pairs.asks.push((*to, *record)),
+            _ => {
+                let twin = self.missing.first();
+                pairs.candidates.extend(self.orphans.iter().filter_map(|orphan| Some((*orphan, *twin?))));
+            }
+        }
+        pairs
+    }
+}
+
+fn with(side: Side, places: Vec<u64>) -> impl Iterator<Item = (Side, u64)> {
+    places.into_iter().map(move |place| (side, place))
+}
+
+/// Each missing object may be of any of the hidden records: they are asked for in this order.
+fn asks_by_name(missing: &[u64], hidden: &[u64]) -> Vec<(u64, u64)> {
+    /// How many records of one file are asked for, at the most, for one of its names.
+    const ASKED: usize = 16;
+    missing.iter().flat_map(|to| hidden.iter().take(ASKED).map(|record| (*to, *record))).collect()
+}
+
+/// What is paired, and what is left on both sides.
+type Paired<T> = (Vec<(T, T)>, Vec<T>, Vec<T>);
+
+/// Pairs those of the same base name first, then all others in their order.
+fn pair_names<T: Copy>(from: Vec<T>, to: Vec<T>, name: &impl Fn(T) -> io::Result<u64>) -> io::Result<Paired<T>> {
+    if from.is_empty() || to.is_empty() {
+        return Ok((Vec::new(), from, to));
+    }
+    if let ([from], [to]) = (from.as_slice(), to.as_slice()) {
+        return Ok((vec![(*from, *to)], Vec::new(), Vec::new()));
+    }
+    // From the back, so that the first one is taken first.
+    let mut named: HashMap<u64, Vec<usize>> = HashMap::new();
+    for (at, place) in to.iter().enumerate().rev() {
+        named.entry(name(*place)?).or_default().push(at);
+    }
+    let (mut pairs, mut rest, mut taken) = (Vec::new(), Vec::new(), vec![false; to.len()]);
+    for source in from {
+        match named.get_mut(&name(source)?).and_then(Vec::pop) {
+            Some(at) => {
+                taken[at] = true;
+                pairs.push((source, to[at]));
+            }
+            None => rest.push(source),
+        }
+    }
+    let mut left: Vec<T> = to.iter().zip(&taken).filter(|(_, taken)| !**taken).map(|(place, _)| *place).collect();
+    let both = rest.len().min(left.len());
+    pairs.extend(rest.drain(..both).zip(left.drain(..both)));
+    Ok((pairs, rest, left))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Side::{Both, Hidden, HiddenObject, Missing, Object, Orphan, Record, StaleObject, StaleRecord};
+    use super::Side::{Hidden, Missing, Orphan, StaleObject, StaleRecord, Twin};
     use super::*;
 
+    fn pair(proof: RenameProof, carriers: &[(Side, u64)]) -> Pairs {
+        let mut group = Group::default();
+        carriers.iter().for_each(|carrier| group.add(*carrier));
+        // The last digit is the base name.
+        group.pair(proof, |place| Ok(place % 10)).unwrap()
+    }
+
+    fn moves(of: &[(u64, u64)]) -> Pairs {
+        Pairs { moves: of.to_vec(), ..Pairs::default() }
+    }
+
     #[test]
-    fn law_11_one_record_and_one_object_or_nothing() {
-        use Relation::{Move, Plain, Undecided};
-        // The relation when everything was seen, and when not.
-        for (sides, complete, incomplete) in [
-            (&[Orphan, Missing][..], Move, Undecided),
-            (&[StaleRecord, StaleObject], Move, Plain),
-            (&[StaleRecord, Missing], Move, Plain),
-            (&[Orphan, StaleObject], Move, Plain),
-            (&[Orphan], Plain, Plain),
-            (&[Missing], Plain, Plain),
-            (&[Both], Plain, Plain),
-            (&[Both, Orphan], Plain, Plain),
-            (&[Both, Missing], Plain, Plain),
-            (&[Both, Orphan, Missing], Undecided, Undecided),
-            (&[Orphan, Missing, Missing], Undecided, Undecided),
-            (&[Orphan, Orphan, Missing], Undecided, Undecided),
-            (&[Orphan, Missing, Object], Undecided, Undecided),
-            (&[Orphan, Missing, Record], Undecided, Undecided),
-            (&[Orphan, Missing, StaleObject], Undecided, Undecided),
-            (&[Hidden, Missing], Undecided, Undecided),
-            (&[Hidden, Orphan], Plain, Plain),
-            (&[Hidden, StaleObject], Plain, Plain),
-            (&[HiddenObject, Orphan], Undecided, Undecided),
-            (&[HiddenObject, Hidden], Plain, Plain),
-            (&[HiddenObject, StaleRecord], Plain, Plain),
-            (&[HiddenObject, Orphan, Missing, Hidden], Undecided, Undecided),
-            (&[Record, Missing], Plain, Plain),
-            (&[StaleRecord, StaleRecord, StaleObject], Plain, Plain),
-            (&[], Plain, Plain),
+    fn law_11_one_content_moves_when_there_is_one_of_it() {
+        let asks = |of: &[(u64, u64)]| Pairs { asks: of.to_vec(), ..Pairs::default() };
+        let candidates = |of: &[(u64, u64)]| Pairs { candidates: of.to_vec(), ..Pairs::default() };
+        let tangled = |from, to| Pairs { tangled: vec![(from, to)], ..Pairs::default() };
+        for (carriers, want) in [
+            (&[(Orphan, 1), (Missing, 2)][..], moves(&[(1, 2)])),
+            (&[(StaleRecord, 1), (StaleObject, 2)], tangled((StaleRecord, 1), (StaleObject, 2))),
+            (&[(StaleRecord, 1), (Missing, 2)], tangled((StaleRecord, 1), (Missing, 2))),
+            (&[(Orphan, 1), (StaleObject, 2)], tangled((Orphan, 1), (StaleObject, 2))),
+            (&[(Orphan, 1)], Pairs::default()),
+            (&[(Missing, 1)], Pairs::default()),
+            (&[(Twin, 0), (Orphan, 1)], Pairs::default()),
+            (&[(Twin, 0), (Missing, 1)], Pairs::default()),
+            (&[(Twin, 0), (Orphan, 1), (Missing, 2)], candidates(&[(1, 2)])),
+            (&[(Orphan, 1), (Missing, 2), (Missing, 3)], candidates(&[(1, 2)])),
+            (&[(Orphan, 1), (Orphan, 2), (Missing, 3)], candidates(&[(1, 3), (2, 3)])),
+            (&[(Orphan, 1), (Missing, 2), (StaleObject, 3)], candidates(&[(1, 2)])),
+            (&[(Orphan, 1), (Missing, 2), (Hidden, 7)], candidates(&[(1, 2)])),
+            (&[(Hidden, 7), (Missing, 2)], asks(&[(2, 7)])),
+            (&[(Hidden, 7), (Hidden, 8), (Missing, 2)], Pairs::default()),
+            (&[(Hidden, 7), (Missing, 1), (Missing, 2)], Pairs::default()),
+            (&[(Hidden, 7), (Twin, 0), (Missing, 1)], Pairs::default()),
+            (&[(Hidden, 7), (Orphan, 1)], Pairs::default()),
+            (&[], Pairs::default()),
         ] {
-            let mut census = Census::default();
-            sides.iter().for_each(|side| census.count(*side));
-            assert_eq!((census.relation(true), census.relation(false)), (complete, incomplete), "{sides:?}");
+            assert_eq!(pair(RenameProof::Content, carriers), want, "{carriers:?}");
+            assert_eq!(pair(RenameProof::Nothing, carriers), Pairs::default());
         }
+    }
+
+    #[test]
+    fn law_11_names_of_one_file_are_paired_by_base_name_and_then_in_order() {
+        for (carriers, want) in [
+            (&[(Orphan, 1), (Missing, 2)][..], moves(&[(1, 2)])),
+            (&[(Twin, 0), (Orphan, 1), (Missing, 2)], moves(&[(1, 2)])),
+            (&[(Orphan, 11), (Orphan, 12), (Missing, 22), (Missing, 31)], moves(&[(11, 31), (12, 22)])),
+            (&[(Orphan, 11), (Orphan, 12), (Missing, 23), (Missing, 24)], moves(&[(11, 23), (12, 24)])),
+            (&[(Orphan, 11), (Orphan, 21), (Missing, 31), (Missing, 41)], moves(&[(11, 31), (21, 41)])),
+            (&[(Orphan, 11), (Missing, 22), (Missing, 31)], moves(&[(11, 31)])),
+            (&[(Orphan, 11), (Orphan, 12), (Missing, 22)], moves(&[(12, 22)])),
+        ] {
+            assert_eq!(pair(RenameProof::File, carriers), want, "{carriers:?}");
+        }
+        let hidden = pair(RenameProof::File, &[(Hidden, 70), (Hidden, 80), (Orphan, 11), (Missing, 21), (Missing, 22)]);
+        assert_eq!((hidden.moves, hidden.asks), (vec![(11, 21)], vec![(22, 70), (22, 80)]));
+        let stale = pair(RenameProof::File, &[(StaleRecord, 11), (StaleObject, 21)]);
+        assert_eq!(stale.tangled, [((StaleRecord, 11), (StaleObject, 21))]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub enum FindingKind {
     Stale,
     /// A renamed file.
     Moved,
-    /// What might be a renamed file, which cannot be decided.
+    /// An object without a record that waits: it may be what a record is of that lies in a range that was not listed.
     Deferred,
     /// An object under no user's prefix.
     Unclaimed,
@@ -215,6 +215,9 @@ pub struct Evidence {
     pub storage: Option<StorageSide>,
     /// What the index says.
     pub index: Option<IndexSide>,
+    /// For an orphan that has not provably moved: the path of an object without a record that it might be of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
 }
 
 /// What a run is busy with.

@@ -201,6 +201,11 @@ pub(super) struct Policy {
 }
 
 impl Policy {
+    /// Tells whether the run is for more than looking: it changes records, or would if it were no dry run.
+    pub(super) fn acts(self) -> bool {
+        self.adds || self.deletes
+    }
+
     /// Authorises `request`, at the moment `now`.
     pub(super) fn of(request: &Request, now: Timestamp) -> Result<Self, RequestError> {
         let mode = request.mode;

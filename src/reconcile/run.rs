@@ -1,15 +1,20 @@
 //! The loop: one ordered listing routed to users, merged with their records; additions flow, what may have moved and what
 //! may have to go waits.
 
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
 use super::adoption::Adoption;
 use super::apply::{Sink, WriteBatch};
 use super::cancel::Cancel;
 use super::cursor::RecordCursor;
 use super::doubts::Doubts;
 use super::evidence;
-use super::excludes::Excludes;
+use super::excludes::{Excludes, is_noise};
 use super::looks::Looks;
 use super::merge::{Front, front};
+use super::mounts::Mounts;
 use super::plan::OrphanPlan;
 use super::rename::Side;
 use super::report::{FindingKind, Observer, Phase, Progress, Report};
@@ -21,14 +26,22 @@ use super::stop::Stop;
 use super::strays::Strays;
 use super::waiting::Waiting;
 use crate::index::Index;
-use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Orphan};
+use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Orphan, RenameProof, Timestamp, UserId};
 use crate::storage::{Batch, Doubt, Listing, Step, StorageReader};
 
 /// How many additions and refreshes one transaction has.
 pub(super) const WRITES: usize = 10_000;
 
-/// An orphan about which has been decided, and whether an active share link protects it.
-pub(super) type Planned = (Orphan, OrphanPlan, bool);
+/// An orphan about which has been decided.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Planned {
+    pub(super) orphan: Orphan,
+    pub(super) plan: OrphanPlan,
+    /// Whether an active share link protects it.
+    pub(super) shared: bool,
+    /// The path of an object that it might be of.
+    pub(super) twin: Option<String>,
+}
 
 /// A run that is under way.
 pub(super) struct Run<'r> {
@@ -41,14 +54,16 @@ pub(super) struct Run<'r> {
     pub(super) adoption: Adoption,
     pub(super) cursor: RecordCursor,
     pub(super) doubts: Doubts,
+    /// The moment, by the storage's clock, at which the batch was listed.
+    pub(super) as_of: Option<Timestamp>,
     /// The last key of the batch before.
     pub(super) last: Option<String>,
     pub(super) sink: Box<dyn Sink>,
     pub(super) writes: WriteBatch,
     /// What waits for the end of the current user.
     pub(super) waiting: Waiting,
-    /// Orphans at hand, about which has to be decided.
-    pub(super) orphans: Vec<Orphan>,
+    /// Orphans at hand, about which has to be decided, each with the path of an object that it might be of.
+    pub(super) orphans: Vec<(Orphan, Option<String>)>,
     /// Orphans that wait for the guard, or to be told.
     pub(super) queue: Spool<Planned>,
     /// How many of them wait for the guard.
@@ -57,8 +72,12 @@ pub(super) struct Run<'r> {
     /// Where the listing went back.
     pub(super) spans: Spans,
     pub(super) excludes: Excludes,
-    /// Whether renamed files can be recognised.
-    pub(super) moves: bool,
+    /// By what renamed files are recognised.
+    pub(super) proof: RenameProof,
+    /// The file systems below the root.
+    pub(super) mounts: Mounts,
+    /// Users whose listing was shown to lack objects that are there.
+    pub(super) wrong: HashSet<UserId>,
     pub(super) looks: Looks<'r>,
     /// Whether the index knows that additions of this run are under way.
     pub(super) unsettled: bool,
@@ -110,6 +129,9 @@ impl Run<'_> {
             self.doubts.pass(last);
         }
         // All of them first: what they could hide may lie between this batch and the one before.
+        for mount in batch.mounts {
+            self.mounts.see(mount);
+        }
         for entry in &batch.bad {
             self.bad_entry(entry);
         }
@@ -118,6 +140,7 @@ impl Run<'_> {
             self.scopes.distrust_span(span);
         }
         let last = batch.objects.last().map(|o| o.key.clone());
+        self.as_of = batch.as_of;
         for object in batch.objects {
             self.object(object).await?;
         }
@@ -151,7 +174,7 @@ impl Run<'_> {
             return;
         }
         self.doubts.note(entry);
-        if entry.reason.is_failure() {
+        if entry.reason.is_failure() && self.may_hide_files(entry) {
             self.scopes.distrust(&entry.hides);
             self.report.note(entry.reason.code(), entry.to_string(), Some(entry.shown.clone()));
             return;
@@ -160,6 +183,24 @@ impl Run<'_> {
         if self.observer.wants(FindingKind::Unindexable) {
             self.observer.finding(&evidence::of_entry(entry, scope));
         }
+    }
+
+    /// Tells whether a place that cannot be read may hold files of a user, or of one who is to be registered.
+    fn may_hide_files(&self, entry: &BadEntry) -> bool {
+        let Hides::Tree(top) = &entry.hides else { return true };
+        self.scopes.touches(top) || (self.policy.adopts && !is_noise(top))
+    }
+
+    /// Notes that the listing of `user` lacks the object of `key`, which is there.
+    pub(super) fn doubt_listing(&mut self, user: UserId, key: &str, since: Option<Timestamp>) {
+        let Some(scope) = self.scopes.find(user) else { return };
+        scope.complete = false;
+        let is_older = since.zip(scope.listed_at).is_some_and(|(since, listed)| since < listed);
+        if is_older {
+            self.wrong.insert(user);
+        }
+        let message = format!("{key:?} opens, but its directory does not list it; its record is kept");
+        self.report.note("unlisted_name", message, Some(key.to_owned()));
     }
 
     async fn object(&mut self, object: ObjectFacts) -> Result<(), Stop> {
@@ -188,6 +229,7 @@ impl Run<'_> {
         }
         let Some(scope) = self.scopes.current() else { return Ok(()) };
         scope.walked = true;
+        scope.listed_at = scope.listed_at.or(self.as_of);
         let (user, path_at, adopted) = (scope.user.id, scope.start.len(), scope.adopted);
         let left_out = self.excludes.matches(&object.key[path_at..]);
         if left_out && adopted {
@@ -212,9 +254,7 @@ impl Run<'_> {
                 Front::Record => self.orphan()?,
                 Front::Both if left_out => return self.pass_left_out(Some(&object)),
                 Front::Object if left_out => {
-                    // It may be what another record is of all the same.
-                    let print = object.fingerprint().filter(|_| self.moves);
-                    return Ok(self.waiting.note(print, Side::HiddenObject)?);
+                    return Ok(self.waiting.note(self.proof.fingerprint(&object), Side::Twin, 0)?);
                 }
                 Front::Both => {
                     self.scopes.count_matched(|| self.cursor.peek().and_then(|record| record.created_at));

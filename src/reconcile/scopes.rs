@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::guard::{Share, UserDeletions};
+use super::inodes::Inodes;
 use crate::index::{IndexError, User};
-use crate::model::{Hides, Timestamp, UserId};
+use crate::model::{Hides, Prefix, Timestamp, UserId};
 use crate::storage::Span;
 
 /// One user's part of the storage, and what the run learns of it.
@@ -29,6 +30,10 @@ pub(super) struct Scope {
     /// How many records may have no object without anybody judging it: orphans that are young or undecided, and what is
     /// left out.
     pub(super) unjudged: u64,
+    /// Whether the files have kept their inode numbers.
+    pub(super) inodes: Inodes,
+    /// The moment, by the storage's clock, at which the listing came to the user's part.
+    pub(super) listed_at: Option<Timestamp>,
     /// What the limits on deletions are measured with.
     pub(super) shares: Shares,
 }
@@ -64,6 +69,8 @@ impl Scope {
             unsettled: None,
             added: 0,
             unjudged: 0,
+            inodes: Inodes::default(),
+            listed_at: None,
             shares: Shares::default(),
         }
     }
@@ -166,6 +173,11 @@ impl Scopes {
         self.scopes.iter().map(|s| s.user.id).collect()
     }
 
+    /// Returns the prefixes of all of them.
+    pub(super) fn prefixes(&self) -> Vec<Prefix> {
+        self.scopes.iter().map(|s| s.user.prefix.clone()).collect()
+    }
+
     /// Returns all users, in the order of their scopes.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.scopes.iter()
@@ -208,6 +220,17 @@ impl Scopes {
         top.is_empty() || self.scopes.iter().any(|s| s.start.starts_with(&below))
     }
 
+    /// Tells whether keys below `top` may be a user's: it lies within a user's prefix, or a prefix below it.
+    pub(super) fn touches(&self, top: &str) -> bool {
+        let below = format!("{top}/");
+        top.is_empty() || self.scopes.iter().any(|s| s.start.starts_with(&below) || below.starts_with(&s.start))
+    }
+
+    /// Returns the scope of a user.
+    pub(super) fn find(&mut self, user: UserId) -> Option<&mut Scope> {
+        self.scopes.iter_mut().find(|s| s.user.id == user)
+    }
+
     /// Notes that the listing of what `hides` covers cannot be trusted.
     pub(super) fn distrust(&mut self, hides: &Hides) {
         let Hides::Tree(top) = hides else { return };
@@ -237,7 +260,6 @@ impl Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Prefix;
 
     fn user(id: UserId, prefix: &str) -> User {
         User { id, name: id.to_string(), prefix: Prefix::parse(prefix).unwrap() }

@@ -19,8 +19,13 @@ pub struct Tally {
     pub stale: u64,
     /// Renamed files: their record is orphaned and their object missing, and both are not counted there.
     pub moved: u64,
-    /// Orphans and missing objects that might be renamed files, which cannot be decided.
+    /// Missing objects that wait: a record of the same identity lies in a range that was not listed, and the storage does not
+    /// say whether its object is there.
     pub deferred: u64,
+    /// Records whose stored file identity was brought up to date.
+    pub identified: u64,
+    /// Records that the excludes cover.
+    pub excluded: u64,
     /// Records made.
     pub created: u64,
     /// Records brought up to date.
@@ -40,6 +45,6 @@ pub struct Tally {
 impl Tally {
     /// Tells whether index and storage disagree.
     pub fn has_drift(&self) -> bool {
-        self.missing > 0 || self.orphaned > 0 || self.stale > 0 || self.moved > 0
+        self.missing > 0 || self.orphaned > 0 || self.stale > 0 || self.moved > 0 || self.deferred > 0
     }
 }

@@ -48,6 +48,16 @@ pub struct ResultWire {
     pub stale_in_db: u64,
     /// Renamed files: counted neither as missing nor as orphaned.
     pub moved_in_db: u64,
+    /// Missing objects that wait: a record of the same identity lies in a range that was not listed, and the storage does not
+    /// say whether its object is there.
+    #[serde(default)]
+    pub deferred: u64,
+    /// Records whose stored file identity was brought up to date, or in a dry run would be; no drift.
+    #[serde(default)]
+    pub identities_refreshed: u64,
+    /// Records that the excludes cover.
+    #[serde(default)]
+    pub excluded_in_db: u64,
     /// Records made, or in a dry run to be made.
     pub records_created: u64,
     /// Records brought up to date.
@@ -118,7 +128,9 @@ impl From<&Report> for ResultWire {
             orphaned,
             stale,
             moved,
-            deferred: _,
+            deferred,
+            identified,
+            excluded,
             created,
             updated,
             carried,
@@ -139,6 +151,9 @@ impl From<&Report> for ResultWire {
             orphaned_in_db: orphaned,
             stale_in_db: stale,
             moved_in_db: moved,
+            deferred,
+            identities_refreshed: identified,
+            excluded_in_db: excluded,
             records_created: created,
             records_updated: updated,
             records_moved: carried,

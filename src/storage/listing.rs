@@ -9,11 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
-use object_store::{Error, ObjectMeta};
 
+use super::listed::{Item, Items, Listed, SeenMount};
 use super::trouble::{Trouble, trouble_of};
-use crate::model::{BadEntry, BadReason, ObjectFacts, Timestamp, is_reserved, unquoted};
+use crate::model::{BadEntry, BadReason, ObjectFacts, Timestamp, is_reserved};
 
 /// How many items one batch has at the most.
 const BATCH: usize = 4096;
@@ -31,6 +30,10 @@ pub struct Batch {
     pub bad: Vec<BadEntry>,
     /// Where the listing went back. The late objects themselves are left out.
     pub late: Vec<Span>,
+    /// The directories at which file systems are mounted. They stand before anything that lies below them.
+    pub mounts: Vec<SeenMount>,
+    /// The moment, by the storage's own clock, at which the objects were listed at the earliest.
+    pub as_of: Option<Timestamp>,
 }
 
 /// Keys of which none was surely seen in its place, or missed there: both ends included, or open to the end of all keys.
@@ -44,7 +47,7 @@ pub struct Span {
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.bad.is_empty() && self.late.is_empty()
+        self.objects.is_empty() && self.bad.is_empty() && self.late.is_empty() && self.mounts.is_empty()
     }
 }
 
@@ -99,8 +102,6 @@ pub enum Step {
     Incomplete(Doubt),
 }
 
-type Items = BoxStream<'static, Result<ObjectMeta, Error>>;
-
 /// Starts the listing once more, behind a key.
 pub(super) type Again = Box<dyn Fn(&str) -> Items + Send>;
 
@@ -120,6 +121,7 @@ pub struct Listing {
     odd_before: Option<String>,
     broken_off: Option<Doubt>,
     hidden: Arc<[String]>,
+    as_of: Option<Timestamp>,
 }
 
 impl Listing {
@@ -136,6 +138,7 @@ impl Listing {
             odd_before: None,
             broken_off: None,
             hidden,
+            as_of: None,
         }
     }
 
@@ -158,15 +161,15 @@ impl Listing {
         }
     }
 
-    fn sift(&mut self, items: Vec<Result<ObjectMeta, Error>>) -> Batch {
-        let mut batch = Batch { objects: Vec::with_capacity(items.len()), ..Batch::default() };
+    fn sift(&mut self, items: Vec<Item>) -> Batch {
+        let mut batch = Batch { objects: Vec::with_capacity(items.len()), as_of: self.as_of, ..Batch::default() };
         for item in items {
-            match item.map_err(entry_of) {
-                Ok(meta) => {
-                    let key = String::from(meta.location);
+            match item {
+                Ok(Listed::Object(object)) => {
+                    let key = &object.key;
                     let last = batch.objects.last().map(|o| o.key.as_str()).max(self.last.as_deref());
                     if let Some(last) = last.filter(|last| key.as_str() <= *last).map(str::to_owned) {
-                        self.note_late(key, last, &mut batch);
+                        self.note_late(object.key, last, &mut batch);
                         if self.broken_off.is_some() {
                             break;
                         }
@@ -176,24 +179,23 @@ impl Listing {
                         let from = last.map_or_else(String::new, str::to_owned);
                         batch.late.push(Span { from, to: Some(key.clone()) });
                     }
-                    if is_reserved(&key) || self.hidden.contains(&key) {
-                        self.last = Some(key);
+                    if is_reserved(key) || self.hidden.contains(key) {
+                        self.last = Some(object.key);
                         continue;
                     }
-                    batch.objects.push(ObjectFacts {
-                        key,
-                        size: meta.size,
-                        last_modified: Timestamp::from(meta.last_modified),
-                        // An empty one is none.
-                        etag: meta.e_tag.map(|tag| unquoted(&tag).into_owned()).filter(|tag| !tag.is_empty()),
-                    });
+                    batch.objects.push(object);
                 }
-                Err(Ok(entry)) => {
+                Ok(Listed::Mount(mount)) => batch.mounts.push(mount),
+                Ok(Listed::AsOf(moment)) => {
+                    self.as_of = Some(moment);
+                    batch.as_of = batch.as_of.or(self.as_of);
+                }
+                Ok(Listed::Bad(entry)) => {
                     if self.is_new(&entry) {
                         batch.bad.push(entry);
                     }
                 }
-                Err(Err(error)) => {
+                Err(error) => {
                     let last = batch.objects.last().map(|o| o.key.as_str()).max(self.last.as_deref());
                     let last = last.map(str::to_owned);
                     self.break_off(trouble_of(&error), last);
@@ -253,16 +255,5 @@ impl fmt::Debug for Listing {
             .field("last", &self.last)
             .field("broken_off", &self.broken_off)
             .finish_non_exhaustive()
-    }
-}
-
-/// An entry of its own trouble, or the end of the listing.
-fn entry_of(error: Error) -> Result<BadEntry, Error> {
-    match error {
-        Error::Generic { store, source } => match source.downcast::<BadEntry>() {
-            Ok(entry) => Ok(*entry),
-            Err(source) => Err(Error::Generic { store, source }),
-        },
-        other => Err(other),
     }
 }

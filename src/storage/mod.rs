@@ -3,17 +3,19 @@
 
 mod content_type;
 mod identity;
+mod listed;
 mod listing;
 mod local;
 mod open;
 mod reader;
 mod s3;
+mod spelling;
 mod trouble;
 
 pub use content_type::content_type_of;
 pub use identity::{MARKER, Marker, MarkerError, MarkerState, marker_document};
+pub use listed::SeenMount;
 pub use listing::{Batch, Doubt, Listing, Span, Step};
-pub use local::LocalDisk;
 pub use open::{OpenError, Storage, check_url, open};
-pub use reader::{Glance, StorageReader};
+pub use reader::{Claim, Glance, MoveProof, StorageReader};
 pub use trouble::{Trouble, UNREACHABLE};

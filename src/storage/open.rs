@@ -15,14 +15,14 @@ use super::identity::Marker;
 use super::local::LocalDisk;
 use super::reader::StorageReader;
 use super::s3::S3Bucket;
-use crate::model::EtagMeaning;
+use crate::model::{EtagMeaning, RenameProof};
 
 /// A storage that is ready to be read.
 #[derive(Debug, Clone)]
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
-    fingerprints: bool,
+    renames: RenameProof,
     disk: Option<LocalDisk>,
     hidden: Arc<[String]>,
 }
@@ -33,10 +33,10 @@ impl Storage {
     /// Its listing has to be ordered by the bytes of the keys (ordinary S3, GCS and memory are); one that is not is
     /// noticed and ends as an incomplete listing. For a local directory use [`Storage::local`].
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, etag: EtagMeaning::Content, fingerprints: false, disk: None, hidden: Arc::default() }
+        Self { store, etag: EtagMeaning::Content, renames: RenameProof::Nothing, disk: None, hidden: Arc::default() }
     }
 
-    /// Opens a local directory through [`LocalDisk`].
+    /// Opens a local directory.
     ///
     /// # Errors
     /// When it is missing, unreadable, or a file.
@@ -50,9 +50,10 @@ impl Storage {
             Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Err(OpenError::FileAsRoot(shown)),
             Err(e) => return Err(OpenError::RootUnreadable(shown, e.to_string())),
         }
-        let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
-        let store = Arc::new(disk.clone());
-        Ok(Self { store, etag: EtagMeaning::Place, fingerprints: true, disk: Some(disk), hidden: Arc::default() })
+        let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown.clone(), e.to_string()))?;
+        let store = disk.marker_store().map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
+        let (etag, renames) = (EtagMeaning::Place, RenameProof::File);
+        Ok(Self { store, etag, renames, disk: Some(disk), hidden: Arc::default() })
     }
 
     /// Says what a different entity tag means on this storage.
@@ -66,7 +67,14 @@ impl Storage {
     /// recognised. Not true of stores that merely count, as the one in memory does.
     #[must_use]
     pub fn with_fingerprints(mut self) -> Self {
-        self.fingerprints = true;
+        self.renames = RenameProof::Content;
+        self
+    }
+
+    /// Takes the owner's word that the file systems of a local disk keep their inode numbers, of whatever kind they are.
+    #[must_use]
+    pub fn with_stable_inodes(mut self) -> Self {
+        self.disk = self.disk.map(|disk| disk.with_stable_inodes(true));
         self
     }
 
@@ -90,7 +98,7 @@ impl Storage {
     /// Returns a handle that can only read.
     pub fn reader(&self) -> StorageReader {
         let (store, hidden) = (Arc::clone(&self.store), Arc::clone(&self.hidden));
-        StorageReader::new(store, self.etag, self.fingerprints, self.disk.clone(), hidden)
+        StorageReader::new(store, self.etag, self.renames, self.disk.clone(), hidden)
     }
 
     /// Returns the handle that can read and write the marker, and nothing else.

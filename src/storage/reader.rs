@@ -8,43 +8,97 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
 use super::identity::{self, MarkerState};
+use super::listed::items_of;
 use super::listing::{Again, Listing};
 use super::local::LocalDisk;
 use super::trouble::{Trouble, UNREACHABLE, is_silence, trouble_of};
-use crate::model::{EtagMeaning, Prefix, is_reserved};
+use crate::model::{
+    EtagMeaning, FileSystem, ObjectFacts, Orphan, Prefix, RenameProof, Timestamp, is_reserved, parent_of,
+};
+
+/// How many objects are asked for at a time.
+pub(super) const GLANCES: usize = 32;
 
 /// Reads a storage.
 #[derive(Clone)]
 pub struct StorageReader {
     store: Arc<dyn ObjectStore>,
     etag: EtagMeaning,
-    fingerprints: bool,
+    renames: RenameProof,
     disk: Option<LocalDisk>,
     hidden: Arc<[String]>,
 }
 
-/// What one look at one key says.
+/// What one look at one name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Glance {
     /// There is an object.
-    Present,
+    Present {
+        /// When it was last changed, by the storage's own clock.
+        since: Option<Timestamp>,
+    },
     /// The storage said "not found": the only answer on which a record may go.
     Absent,
+    /// No directory lists the name, but it opens the very file that is listed under a name that differs by case or Unicode
+    /// normalisation alone.
+    Respelled {
+        /// That name, below the user's prefix.
+        path: String,
+    },
+    /// No directory lists the name, but it opens a file, and not that of another spelling.
+    Unlisted {
+        /// When the file was last changed, by the storage's own clock.
+        since: Option<Timestamp>,
+    },
     /// The storage cannot be asked: no listing could name such a key either.
     Unaddressable,
-    /// The storage did not say. The word for it is [`UNREACHABLE`] when nothing was heard of it at all.
+    /// The storage did not say. The code is [`UNREACHABLE`] when it gave no answer at all.
     Unknown(Trouble),
 }
 
+/// A claim that the file of a record has another name now.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The record, with the path that it has.
+    pub record: Orphan,
+    /// Whether nothing is left at that path.
+    pub gone: bool,
+    /// The file as it was listed under its new name.
+    pub object: ObjectFacts,
+    /// Where in the key of the new name the path below the user's prefix begins.
+    pub path_at: usize,
+}
+
+impl Claim {
+    /// Returns the new path below the user's prefix.
+    pub fn to(&self) -> &str {
+        &self.object.key[self.path_at..]
+    }
+}
+
+/// Whether a file has been renamed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveProof {
+    /// It provably has. With the facts of now, where the storage was asked for them.
+    Proven(Option<ObjectFacts>),
+    /// The old name is not gone.
+    NotGone(Glance),
+    /// It cannot be proven, for this reason, in one stable word.
+    Unproven(&'static str),
+}
+
 impl StorageReader {
+    /// Said of what was not asked for, once a server has stopped answering.
+    pub const NOT_ASKED: &'static str = "not asked any more, since the server stopped answering";
+
     pub(super) fn new(
         store: Arc<dyn ObjectStore>,
         etag: EtagMeaning,
-        fingerprints: bool,
+        renames: RenameProof,
         disk: Option<LocalDisk>,
         hidden: Arc<[String]>,
     ) -> Self {
-        Self { store, etag, fingerprints, disk, hidden }
+        Self { store, etag, renames, disk, hidden }
     }
 
     /// Returns what a different entity tag says on this storage.
@@ -57,9 +111,21 @@ impl StorageReader {
         self.disk.is_none()
     }
 
-    /// Tells whether an entity tag, with the size, names a content or a file wherever it lies.
-    pub fn has_fingerprints(&self) -> bool {
-        self.fingerprints
+    /// Returns by what a renamed file is recognised.
+    pub fn renames(&self) -> RenameProof {
+        self.renames
+    }
+
+    /// Returns the file system that the files below `prefix` are on; none of an object store, or where there is no such
+    /// directory.
+    ///
+    /// # Errors
+    /// When the disk does not say.
+    pub async fn file_system(&self, prefix: &Prefix) -> Result<Option<FileSystem>, Trouble> {
+        match &self.disk {
+            Some(disk) => disk.file_system(prefix).await.map_err(|e| trouble_of(&e)),
+            None => Ok(None),
+        }
     }
 
     /// Reads the marker, right now.
@@ -67,25 +133,26 @@ impl StorageReader {
         identity::read(self.store.as_ref()).await
     }
 
-    /// Starts the ordered listing of the whole storage, or of one prefix.
-    pub fn listing(&self, scope: Option<&Prefix>) -> Listing {
-        let prefix = scope.filter(|p| !p.is_whole_storage()).map(|p| Path::parse(p.as_str()));
+    /// Starts the ordered listing of the whole storage, or of the prefix `scope`. No link of a local disk leads out of one of
+    /// `walls`, which are the prefixes of all users.
+    pub fn listing(&self, scope: Option<&Prefix>, walls: &[Prefix]) -> Listing {
+        let scope = scope.filter(|prefix| !prefix.is_whole_storage());
         let hidden = Arc::clone(&self.hidden);
-        let prefix = match prefix.transpose() {
+        if let Some(disk) = &self.disk {
+            // A directory does not break off half-way, and would be walked from its beginning.
+            return Listing::new(disk.listing(scope, walls), None, hidden);
+        }
+        let prefix = match scope.map(|prefix| Path::parse(prefix.as_str())).transpose() {
             Ok(prefix) => prefix,
             Err(e) => return Listing::new(Box::pin(stream::iter([Err(Error::from(e))])), None, hidden),
         };
-        let items = self.store.list(prefix.as_ref());
-        // A directory does not break off half-way, and would be walked from its beginning.
-        let again = self.is_remote().then(|| {
-            let store = Arc::clone(&self.store);
-            let again = move |last: &str| match Path::parse(last) {
-                Ok(last) => store.list_with_offset(prefix.as_ref(), &last),
-                Err(e) => stream::iter([Err(Error::from(e))]).boxed(),
-            };
-            Box::new(again) as Again
-        });
-        Listing::new(items, again, hidden)
+        let items = items_of(self.store.list(prefix.as_ref()));
+        let store = Arc::clone(&self.store);
+        let again = move |last: &str| match Path::parse(last) {
+            Ok(last) => items_of(store.list_with_offset(prefix.as_ref(), &last)),
+            Err(e) => stream::iter([Err(Error::from(e))]).boxed(),
+        };
+        Listing::new(items, Some(Box::new(again) as Again), hidden)
     }
 
     /// Returns the names of the folders at the top, in no particular order.
@@ -107,22 +174,96 @@ impl StorageReader {
         !key.is_empty() && Path::parse(key).is_ok_and(|path| path.as_ref() == key)
     }
 
-    /// Asks for one object by its `key`, right now.
-    pub async fn glance(&self, key: &str) -> Glance {
-        let Some(path) = Path::parse(key).ok().filter(|_| Self::is_addressable(key)) else {
-            return Glance::Unaddressable;
-        };
-        if self.hidden.iter().any(|hidden| hidden == key) {
-            return Glance::Absent;
-        }
-        match self.store.head(&path).await {
-            Ok(_) => Glance::Present,
-            Err(Error::NotFound { .. }) => Glance::Absent,
-            Err(e) if self.is_remote() && is_silence(&e) => {
-                Glance::Unknown(Trouble { code: UNREACHABLE, ..trouble_of(&e) })
+    /// Looks for one object of the user who owns `prefix`, right now.
+    pub async fn glance(&self, prefix: &Prefix, path: &str) -> Glance {
+        self.glances(prefix, &[path.to_owned()]).await.pop().unwrap_or(Glance::Unaddressable)
+    }
+
+    /// Looks for objects of the user who owns `prefix`, right now, and returns what was seen of each.
+    ///
+    /// A server that stops answering is not asked for the rest: it would cost its timeout for each of them.
+    pub async fn glances(&self, prefix: &Prefix, paths: &[String]) -> Vec<Glance> {
+        let can_be_asked = |path: &String| {
+            let key = prefix.key_of(path);
+            match () {
+                () if !Self::is_addressable(&key) => Some(Glance::Unaddressable),
+                () if self.hidden.contains(&key) => Some(Glance::Absent),
+                () => None,
             }
+        };
+        let known: Vec<Option<Glance>> = paths.iter().map(can_be_asked).collect();
+        let asked: Vec<String> =
+            paths.iter().zip(&known).filter(|(_, k)| k.is_none()).map(|(p, _)| p.clone()).collect();
+        let count = asked.len();
+        let answers = match &self.disk {
+            Some(disk) => disk.glances(prefix, asked).await,
+            None => Ok(self.ask_all(prefix, &asked).await),
+        };
+        let answers = answers.unwrap_or_else(|e| vec![Glance::Unknown(trouble_of(&e)); count]);
+        let mut answers = answers.into_iter();
+        let next = |known: Option<Glance>| known.or_else(|| answers.next()).unwrap_or(Glance::Unaddressable);
+        known.into_iter().map(next).collect()
+    }
+
+    async fn ask_all(&self, prefix: &Prefix, paths: &[String]) -> Vec<Glance> {
+        let mut glances = Vec::with_capacity(paths.len());
+        let mut answers = stream::iter(paths).map(|path| self.ask(prefix.key_of(path))).buffered(GLANCES);
+        // How many looks in a row the server did not answer.
+        let mut silent = 0;
+        while silent < GLANCES {
+            let Some(glance) = answers.next().await else { return glances };
+            // A server that answers is there, though it may say of one user's files that it will not tell.
+            let gone = matches!(&glance, Glance::Unknown(trouble) if trouble.code == UNREACHABLE);
+            silent = if gone { silent + 1 } else { 0 };
+            glances.push(glance);
+        }
+        let message = Self::NOT_ASKED.to_owned();
+        glances.resize(paths.len(), Glance::Unknown(Trouble { code: UNREACHABLE, message }));
+        glances
+    }
+
+    async fn ask(&self, key: String) -> Glance {
+        let Ok(path) = Path::parse(&key) else { return Glance::Unaddressable };
+        match self.store.head(&path).await {
+            Ok(meta) => Glance::Present { since: Some(Timestamp::from(meta.last_modified)) },
+            Err(Error::NotFound { .. }) => Glance::Absent,
+            Err(e) if is_silence(&e) => Glance::Unknown(Trouble { code: UNREACHABLE, ..trouble_of(&e) }),
             Err(e) => Glance::Unknown(trouble_of(&e)),
         }
+    }
+
+    /// Tells whether a listing shows the object of `key` now.
+    ///
+    /// # Errors
+    /// When the storage does not answer.
+    pub async fn is_listed(&self, key: &str) -> Result<bool, Trouble> {
+        let trouble = |e: Error| trouble_of(&e);
+        let path = Path::parse(key).map_err(|e| trouble(Error::from(e)))?;
+        let parent = Path::parse(parent_of(key)).map_err(|e| trouble(Error::from(e)))?;
+        let mut items = self.store.list(Some(&parent).filter(|parent| !parent.as_ref().is_empty()));
+        while let Some(item) = items.next().await {
+            if item.map_err(trouble)?.location == path {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Judges whether the files of records have been renamed, of the user who owns `prefix`, by what is there right now.
+    pub async fn prove(&self, prefix: &Prefix, claims: &[Claim]) -> Vec<MoveProof> {
+        if let Some(disk) = &self.disk {
+            let trouble = |e: &Error| MoveProof::NotGone(Glance::Unknown(trouble_of(e)));
+            let proofs = disk.prove(prefix, claims.to_vec()).await;
+            return proofs.unwrap_or_else(|e| vec![trouble(&e); claims.len()]);
+        }
+        let gone: Vec<String> = claims.iter().filter(|c| c.gone).map(|c| c.record.path.clone()).collect();
+        let mut glances = self.glances(prefix, &gone).await.into_iter();
+        let judge = |claim: &Claim| match if claim.gone { glances.next() } else { None } {
+            None | Some(Glance::Absent) if self.renames.holds(&claim.record, &claim.object) => MoveProof::Proven(None),
+            None | Some(Glance::Absent) => MoveProof::Unproven("file_changed"),
+            Some(other) => MoveProof::NotGone(other),
+        };
+        claims.iter().map(judge).collect()
     }
 }
 

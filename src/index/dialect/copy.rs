@@ -12,14 +12,14 @@ use crate::index::error::IndexError;
 use crate::index::lease::{Under, held, sign};
 use crate::index::retry::{is_duplicate, unconfirmed};
 use crate::index::writes::{NewRecord, Written};
-use crate::model::{Timestamp, UserId, name_of, parent_of};
+use crate::model::{FileId, Timestamp, UserId, name_of, parent_of};
 
-const COLUMNS: &str =
-    "user_id, path, name, parent_path, size, content_type, etag, last_modified, created_at, updated_at";
+const COLUMNS: &str = "user_id, path, name, parent_path, size, content_type, etag, last_modified, file_id, \
+     created_at, updated_at";
 
 /// Lives as long as the session, and is empty between transactions.
 const STAGING: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS storm_index_new (user_id bigint, path text COLLATE \"C\", \
-     name text, parent_path text, size bigint, content_type text, etag text, last_modified timestamptz, \
+     name text, parent_path text, size bigint, content_type text, etag text, last_modified timestamptz, file_id text, \
      created_at timestamptz, updated_at timestamptz) ON COMMIT DELETE ROWS";
 
 /// A batch that is written in one transaction.
@@ -137,7 +137,7 @@ fn rows(creates: &[NewRecord], now: Timestamp) -> Vec<u8> {
     rows.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
     for new in creates {
         let (path, object) = (new.path(), &new.object);
-        rows.extend_from_slice(&10_i16.to_be_bytes());
+        rows.extend_from_slice(&11_i16.to_be_bytes());
         field(&mut rows, Some(&new.user.to_be_bytes()));
         field(&mut rows, Some(path.as_bytes()));
         field(&mut rows, Some(name_of(path).as_bytes()));
@@ -146,6 +146,7 @@ fn rows(creates: &[NewRecord], now: Timestamp) -> Vec<u8> {
         field(&mut rows, Some(new.content_type.as_bytes()));
         field(&mut rows, object.etag.as_ref().map(String::as_bytes));
         field(&mut rows, Some(&time(object.last_modified)));
+        field(&mut rows, object.file_id.map(FileId::to_text).as_ref().map(String::as_bytes));
         field(&mut rows, Some(&time(now)));
         field(&mut rows, Some(&time(now)));
     }

@@ -7,10 +7,11 @@ use sea_orm::{ConnectionTrait, Value};
 
 use super::Dialect;
 use crate::index::error::IndexError;
-use crate::model::{RecordFacts, RecordId, Timestamp, UserId};
+use crate::model::{FileId, RecordFacts, RecordId, Timestamp, UserId};
 
 /// The columns of a packed record, in order; the whole is what [`RecordFacts::version`] compares.
-const COLUMNS: [&str; 8] = ["id", "path", "size", "content_type", "etag", "last_modified", "created_at", "updated_at"];
+const COLUMNS: [&str; 9] =
+    ["id", "path", "size", "content_type", "etag", "last_modified", "file_id", "created_at", "updated_at"];
 
 /// Where among them the path is.
 const PATH: usize = 1;
@@ -32,7 +33,7 @@ pub(crate) fn packed_row() -> String {
 pub(crate) struct PackedPage {
     text: String,
     /// Where each record's columns begin, and where the last one ends.
-    rows: Vec<[u32; 9]>,
+    rows: Vec<[u32; 10]>,
     ids: Vec<RecordId>,
     /// The places of records with a column that is not readable text.
     damaged: Vec<usize>,
@@ -52,25 +53,37 @@ impl PackedPage {
         after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Self, IndexError> {
+        let page = Self::read_rows(db, page_clause(after), page_values(user, after, limit)).await?;
+        if page.len() == 0 && page.unplaced.is_empty() {
+            let blob_path = blob_path(db, user).await.map_err(IndexError::Read)?;
+            return Ok(Self { blob_path, ..page });
+        }
+        Ok(page)
+    }
+
+    /// Reads those of the records `ids` (a JSON array) that are of `user`.
+    pub(crate) async fn read_ids(db: &impl ConnectionTrait, user: UserId, ids: &str) -> Result<Self, IndexError> {
+        let clause = "WHERE user_id = ? AND path < x'' AND id IN (SELECT value FROM json_each(?)) ORDER BY path";
+        Self::read_rows(db, clause, vec![user.into(), ids.into()]).await
+    }
+
+    async fn read_rows(db: &impl ConnectionTrait, clause: &str, values: Vec<Value>) -> Result<Self, IndexError> {
         let query = format!(
             "SELECT count(*), CAST(group_concat(packed, char(30)) AS BLOB) FROM (SELECT {} AS packed FROM stored_files \
-             {})",
+             {clause})",
             packed_row(),
-            page_clause(after)
         );
-        let values = page_values(user, after, limit);
-        let row = db.query_one_raw(Dialect::Sqlite.sql(&query, values)).await.map_err(IndexError::Read)?;
+        let row = db.query_one_raw(Dialect::Sqlite.sql(&query, values.clone())).await.map_err(IndexError::Read)?;
         let Some(row) = row else { return Ok(Self::empty()) };
         let count: i64 = row.try_get_by_index(0).map_err(IndexError::Read)?;
         if count == 0 {
-            let blob_path = blob_path(db, user).await.map_err(IndexError::Read)?;
-            return Ok(Self { blob_path, ..Self::empty() });
+            return Ok(Self::empty());
         }
         let bytes: Vec<u8> = row.try_get_by_index(1).map_err(IndexError::Read)?;
         let text = String::from_utf8(bytes).ok();
         match text.and_then(|text| Self::unpack(text, usize::try_from(count).unwrap_or(0))) {
             Some(page) => page,
-            None => Self::read_columns(db, user, after, limit).await,
+            None => Self::read_columns(db, clause, values).await,
         }
     }
 
@@ -91,7 +104,7 @@ impl PackedPage {
     fn unpack(text: String, count: usize) -> Option<Result<Self, IndexError>> {
         let offset = |at: usize| u32::try_from(at).ok();
         let mut page = Self { rows: Vec::with_capacity(count), ids: Vec::with_capacity(count), ..Self::empty() };
-        let (mut row, mut column) = ([0_u32; 9], 1);
+        let (mut row, mut column) = ([0_u32; 10], 1);
         for at in memchr::memchr2_iter(UNIT, RECORD, text.as_bytes()).chain([text.len()]) {
             let ends_record = at == text.len() || text.as_bytes()[at] == RECORD;
             if ends_record != (column == COLUMNS.len()) {
@@ -112,15 +125,9 @@ impl PackedPage {
     }
 
     /// The slow way, for pages in which somebody has written a separator or bytes that are not UTF-8.
-    async fn read_columns(
-        db: &impl ConnectionTrait,
-        user: UserId,
-        after: Option<&[u8]>,
-        limit: u32,
-    ) -> Result<Self, IndexError> {
+    async fn read_columns(db: &impl ConnectionTrait, clause: &str, values: Vec<Value>) -> Result<Self, IndexError> {
         let columns: Vec<String> = COLUMNS.iter().map(|c| format!("CAST(ifnull({c}, char(24)) AS BLOB)")).collect();
-        let query = format!("SELECT id, {} FROM stored_files {}", columns.join(", "), page_clause(after));
-        let values = page_values(user, after, limit);
+        let query = format!("SELECT id, {} FROM stored_files {clause}", columns.join(", "));
         let mut page = Self::empty();
         for row in db.query_all_raw(Dialect::Sqlite.sql(&query, values)).await.map_err(IndexError::Read)? {
             let id: RecordId = row.try_get_by_index(0).map_err(IndexError::Read)?;
@@ -151,9 +158,9 @@ impl PackedPage {
 
     /// Writes a record behind the others; returns its borders, and whether all of it is readable text. `None` when it has no
     /// place: its path is no text, or the page is too long.
-    fn lay_out(&mut self, columns: &[Vec<u8>]) -> Option<([u32; 9], bool)> {
+    fn lay_out(&mut self, columns: &[Vec<u8>]) -> Option<([u32; 10], bool)> {
         let border = |text: &String| u32::try_from(text.len()).ok();
-        let (mut borders, mut is_readable) = ([border(&self.text)?; 9], true);
+        let (mut borders, mut is_readable) = ([border(&self.text)?; 10], true);
         for (at, bytes) in columns.iter().enumerate() {
             let text = String::from_utf8_lossy(bytes);
             // A readable text is not copied by that.
@@ -207,8 +214,9 @@ impl PackedPage {
             content_type: column(3),
             etag: column(4),
             last_modified: column(5).and_then(Timestamp::from_text),
-            created_at: column(6).and_then(Timestamp::from_text),
-            version: &self.text.as_bytes()[row[0] as usize..row[8] as usize - 1],
+            file_id: column(6).and_then(FileId::from_text),
+            created_at: column(7).and_then(Timestamp::from_text),
+            version: &self.text.as_bytes()[row[0] as usize..row[9] as usize - 1],
             damaged: self.damaged.contains(&at),
         }
     }
@@ -236,7 +244,7 @@ fn page_values(user: UserId, after: Option<&[u8]>, limit: u32) -> Vec<Value> {
     values
 }
 
-fn column_of<'t>(text: &'t str, row: &[u32; 9], column: usize) -> &'t str {
+fn column_of<'t>(text: &'t str, row: &[u32; 10], column: usize) -> &'t str {
     &text[row[column] as usize..row[column + 1] as usize - 1]
 }
 
@@ -244,16 +252,16 @@ fn column_of<'t>(text: &'t str, row: &[u32; 9], column: usize) -> &'t str {
 mod tests {
     use super::*;
 
-    fn packed(rows: &[[&str; 8]]) -> String {
+    fn packed(rows: &[[&str; 9]]) -> String {
         rows.iter().map(|r| r.join("\u{1f}")).collect::<Vec<_>>().join("\u{1e}")
     }
 
-    const PLAIN: [&str; 8] =
-        ["7", "a/é.txt", "12", "text/plain", "t1", "2026-11-23T08:54:54.5+00:00", "2026-11-23 08:00:00", "u"];
+    const PLAIN: [&str; 9] =
+        ["7", "a/é.txt", "12", "text/plain", "t1", "2026-11-23T08:54:54.5+00:00", "7b-ff", "2026-11-23 08:00:00", "u"];
 
     #[test]
     fn a_page_is_unpacked_without_loss() {
-        let second = ["8", "b", NULL, NULL, NULL, "never", NULL, "u"];
+        let second = ["8", "b", NULL, NULL, NULL, "never", NULL, NULL, "u"];
         let page = PackedPage::unpack(packed(&[PLAIN, second]), 2).unwrap().unwrap();
         assert_eq!((page.len(), page.path(1)), (2, "b"));
         let first = page.get(0);
@@ -261,6 +269,7 @@ mod tests {
             (first.id, first.path, first.size, first.content_type),
             (7, "a/é.txt", Some(12), Some("text/plain"))
         );
+        assert_eq!(first.file_id, Some(FileId { inode: 0x7b, born: 0xff }));
         assert_eq!(first.version, packed(&[PLAIN]).as_bytes());
         assert_eq!(first.last_modified, Timestamp::from_text("2026-11-23T08:54:54.5Z"));
         let last = page.get(1);
@@ -278,7 +287,7 @@ mod tests {
         // Separators that look like a whole record more.
         let mut row = PLAIN;
         let evil = format!("x\u{1e}{}", packed(&[PLAIN]));
-        row[7] = &evil;
+        row[8] = &evil;
         assert!(PackedPage::unpack(packed(&[row]), 1).is_none());
     }
 }

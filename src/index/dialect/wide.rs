@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DbErr, Value};
 
 use super::{Dialect, postgres};
 use crate::index::error::IndexError;
-use crate::model::{RecordFacts, RecordId, Timestamp, UserId};
+use crate::model::{FileId, RecordFacts, RecordId, Timestamp, UserId};
 
 /// Some records of one user, in the byte order of their paths.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ struct Row {
     id: RecordId,
     size: Option<u64>,
     last_modified: Option<Timestamp>,
+    file_id: Option<FileId>,
     created_at: Option<Timestamp>,
     /// Where in the text the path begins, and where path, content type, entity tag and version end.
     borders: [u32; 5],
@@ -38,15 +39,26 @@ impl WidePage {
         limit: u32,
     ) -> Result<Self, IndexError> {
         // The order is said, although the column has it: it has to be that of the bytes, and use the index.
-        let query = "SELECT id, path, size, content_type, etag, last_modified, created_at, xmin FROM stored_files \
-                     WHERE user_id = ? AND path COLLATE \"C\" > ? ORDER BY path COLLATE \"C\" LIMIT ?";
-        let first = "SELECT id, path, size, content_type, etag, last_modified, created_at, xmin FROM stored_files \
-                     WHERE user_id = ? ORDER BY path COLLATE \"C\" LIMIT ?";
+        let clause = "WHERE user_id = ? AND path COLLATE \"C\" > ? ORDER BY path COLLATE \"C\" LIMIT ?";
+        let first = "WHERE user_id = ? ORDER BY path COLLATE \"C\" LIMIT ?";
         let mut values: Vec<Value> = vec![user.into()];
         values.extend(after.map(|path| Value::from(String::from_utf8_lossy(path).into_owned())));
         values.push(i64::from(limit).into());
-        let query = if after.is_some() { query } else { first };
-        let rows = db.query_all_raw(Dialect::Postgres.sql(query, values)).await.map_err(IndexError::Read)?;
+        Self::read_rows(db, if after.is_some() { clause } else { first }, values).await
+    }
+
+    /// Reads those of the records `ids` (a JSON array) that are of `user`.
+    pub(crate) async fn read_ids(db: &impl ConnectionTrait, user: UserId, ids: &str) -> Result<Self, IndexError> {
+        let ids_of = Dialect::Postgres.words().ids;
+        let clause = format!("WHERE user_id = ? AND id IN {ids_of} ORDER BY path COLLATE \"C\"");
+        Self::read_rows(db, &clause, vec![user.into(), ids.into()]).await
+    }
+
+    async fn read_rows(db: &impl ConnectionTrait, clause: &str, values: Vec<Value>) -> Result<Self, IndexError> {
+        let query = format!(
+            "SELECT id, path, size, content_type, etag, last_modified, file_id, created_at, xmin FROM stored_files {clause}"
+        );
+        let rows = db.query_all_raw(Dialect::Postgres.sql(&query, values)).await.map_err(IndexError::Read)?;
         let mut page = Self { text: String::with_capacity(rows.len() * 64), rows: Vec::with_capacity(rows.len()) };
         for row in &rows {
             let row = row.try_as_pg_row().ok_or_else(|| unreadable("no row of PostgreSQL"))?;
@@ -67,7 +79,7 @@ impl WidePage {
         let etag = text(row, 4)?;
         self.text.push_str(etag.unwrap_or_default());
         let etag_end = self.border(id)?;
-        let version = fixed(row, 7)?.map_or(0, u32::from_be_bytes);
+        let version = fixed(row, 8)?.map_or(0, u32::from_be_bytes);
         // A text always takes what is written to it.
         let _ = write!(self.text, "{version}");
         let end = self.border(id)?;
@@ -75,7 +87,8 @@ impl WidePage {
             id,
             size: fixed(row, 2)?.map(i64::from_be_bytes).and_then(|size| u64::try_from(size).ok()),
             last_modified: time(row, 5)?,
-            created_at: time(row, 6)?,
+            file_id: text(row, 6)?.and_then(FileId::from_text),
+            created_at: time(row, 7)?,
             borders: [start, path_end, content_type_end, etag_end, end],
             has_content_type: content_type.is_some(),
             has_etag: etag.is_some(),
@@ -109,6 +122,7 @@ impl WidePage {
             content_type: row.has_content_type.then(|| part(1)),
             etag: row.has_etag.then(|| part(2)),
             last_modified: row.last_modified,
+            file_id: row.file_id,
             created_at: row.created_at,
             version: part(3).as_bytes(),
             damaged: false,

@@ -16,6 +16,7 @@ pub(crate) struct Model {
     pub(crate) content_type: Option<String>,
     pub(crate) etag: Option<String>,
     pub(crate) last_modified: Option<DateTimeUtc>,
+    pub(crate) file_id: Option<String>,
     pub(crate) created_at: DateTimeUtc,
     pub(crate) updated_at: DateTimeUtc,
 }

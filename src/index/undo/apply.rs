@@ -106,22 +106,21 @@ impl Apply<'_> {
             rows_of(rows.map(|(case, image)| (case.id, case.user, image.columns())))
         };
         let dialect = Dialect::of(db);
-        let columns =
-            "id, user_id, path, name, parent_path, size, content_type, etag, last_modified, created_at, updated_at";
+        let columns = "id, user_id, path, name, parent_path, size, content_type, etag, last_modified, file_id, created_at, updated_at";
         let [changed, created, updated] =
             ["last_modified", "created_at", "updated_at"].map(|c| dialect.time(&format!("value->2->>'{c}'")));
         let values = format!(
             "SELECT CAST(value->>0 AS bigint) AS id, CAST(value->>1 AS bigint) AS user_id, value->2->>'path' AS path, \
              value->2->>'name' AS name, value->2->>'parent_path' AS parent_path, {} AS size, \
              value->2->>'content_type' AS content_type, value->2->>'etag' AS etag, {changed} AS last_modified, \
-             {created} AS created_at, {updated} AS updated_at FROM {}",
+             value->2->>'file_id' AS file_id, {created} AS created_at, {updated} AS updated_at FROM {}",
             dialect.cast("value->2->>'size'", "bigint"),
             dialect.words().rows
         );
         let update = format!(
             "UPDATE stored_files SET path = new.path, name = new.name, parent_path = new.parent_path, size = new.size, \
              content_type = new.content_type, etag = new.etag, last_modified = new.last_modified, \
-             created_at = new.created_at, updated_at = new.updated_at FROM ({values}) AS new WHERE stored_files.id = new.id"
+             file_id = new.file_id, created_at = new.created_at, updated_at = new.updated_at FROM ({values}) AS new WHERE stored_files.id = new.id"
         );
         write(db, &update, [rows(true).into()]).await?;
         let insert = format!("INSERT INTO stored_files ({columns}) SELECT {columns} FROM ({values}) AS new");

@@ -9,7 +9,7 @@ use crate::model::{UserId, name_of, parent_of};
 pub(in crate::index) struct Image(Value);
 
 /// What the storage said of a file when the record was written.
-const FACTS: [&str; 5] = ["size", "content_type", "etag", "last_modified", "updated_at"];
+const FACTS: [&str; 6] = ["size", "content_type", "etag", "last_modified", "file_id", "updated_at"];
 
 impl Image {
     /// Reads an image; `None` when it is none.
@@ -39,16 +39,16 @@ impl Image {
         &self.0
     }
 
-    /// Tells whether it says the same of a record as another one. Images of earlier versions have neither name nor parent:
-    /// then those say nothing.
+    /// Tells whether it says the same of a record as another one. What names the file on its disk is not compared: runs
+    /// bring it up to date without a line in the journal. Images of earlier versions have neither name nor parent: then
+    /// those say nothing.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         let names = ["name", "parent_path"];
-        if names.iter().all(|name| self.0[name].is_string() && other.0[name].is_string()) {
-            return self == other;
-        }
+        let have_names = names.iter().all(|name| self.0[name].is_string() && other.0[name].is_string());
+        let ignored = ["file_id"].into_iter().chain(names.into_iter().filter(|_| !have_names));
         let [mine, theirs] = [self, other].map(|image| {
             let mut image = image.clone();
-            names.iter().for_each(|name| image.0[name] = Value::Null);
+            ignored.clone().for_each(|column| image.0[column] = Value::Null);
             image
         });
         mine == theirs

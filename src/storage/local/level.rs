@@ -1,12 +1,10 @@
 //! One directory, page by page in key order. A directory of usual size is one page; a huge one is sorted in runs on disk
 //! and merged, so that the memory of a walk does not grow with it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
 
-use super::directory::{Directory, Kind, order};
+use super::directory::{Directory, Kind, Place, order};
 use crate::model::BadReason;
 
 /// How many bytes of names are sorted at a time.
@@ -18,8 +16,6 @@ const PAGE: usize = 16_384;
 /// A directory that has been read.
 #[derive(Debug)]
 pub(super) struct Level {
-    path: PathBuf,
-    key: String,
     rest: Rest,
     /// Set when the system could not tell all entries.
     pub(super) failed: Option<io::Error>,
@@ -32,43 +28,42 @@ enum Rest {
 }
 
 impl Level {
-    /// Reads the directory at `path`, whose keys begin with `key`, within the storage at `root`.
+    /// Reads the directory at `place`.
     ///
     /// # Errors
-    /// When the directory cannot be opened. A failure in the middle keeps what was read and is told in `failed`.
-    pub(super) fn read(root: &Path, path: PathBuf, key: String) -> io::Result<Self> {
-        Self::read_in_runs(root, path, key, RUN)
+    /// When it is too large for memory, and temporary files fail. A failure of the directory itself keeps what was read and
+    /// is told in `failed`.
+    pub(super) fn read(place: &Place) -> io::Result<Self> {
+        Self::read_in_runs(place, RUN)
     }
 
-    fn read_in_runs(root: &Path, path: PathBuf, key: String, run: usize) -> io::Result<Self> {
-        let entries = fs::read_dir(&path)?;
-        let mut page = Directory::new(path.clone(), key.clone());
-        let (mut runs, mut failed) = (Vec::new(), None);
-        for entry in entries {
-            let told = entry.and_then(|entry| Ok((entry.file_type()?, entry.file_name().into_vec())));
-            match told {
-                Ok((file_type, name)) => page.add(root, &name, file_type),
-                // Vanished between the name and its type: as if it had never been there.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => {
-                    failed = Some(e);
-                    break;
-                }
+    fn read_in_runs(place: &Place, run: usize) -> io::Result<Self> {
+        let mut page = Directory::default();
+        let (mut runs, mut no_room_for) = (Vec::new(), None);
+        let read = place.dir.read(|name, file_type| {
+            page.add(place, name, file_type);
+            if page.name_bytes() < run {
+                return Ok(true);
             }
-            if page.name_bytes() >= run {
-                page.sort();
-                runs.push(Run::write(&page).map_err(no_room)?);
-                page.clear();
+            page.sort();
+            match Run::write(&page) {
+                Ok(sorted) => runs.push(sorted),
+                Err(error) => no_room_for = Some(error),
             }
-        }
+            page.clear();
+            Ok(no_room_for.is_none())
+        });
         page.sort();
+        if let Some(error) = no_room_for {
+            return Err(no_room(error));
+        }
         let rest = if runs.is_empty() {
             Rest::Page(Some(page))
         } else {
             runs.push(Run::write(&page).map_err(no_room)?);
             Rest::Runs(runs)
         };
-        Ok(Self { path, key, rest, failed })
+        Ok(Self { rest, failed: read.err() })
     }
 
     /// Returns the next entries in order; none at the end.
@@ -80,7 +75,7 @@ impl Level {
             Rest::Page(page) => return Ok(page.take()),
             Rest::Runs(runs) => runs,
         };
-        let mut page = Directory::new(self.path.clone(), self.key.clone());
+        let mut page = Directory::default();
         let mut last: Option<Vec<u8>> = None;
         while page.len() < PAGE {
             let heads = runs.iter().enumerate().filter_map(|(at, run)| run.head.as_ref().map(|head| (at, head)));
@@ -121,7 +116,9 @@ impl Run {
         for at in 0..page.len() {
             let kind = match page.kind(at) {
                 Kind::File => b'f',
+                Kind::LinkedFile => b'l',
                 Kind::Directory => b'd',
+                Kind::LinkedDirectory => b'L',
                 Kind::Bad(_) => b'b',
             };
             file.write_all(&[kind])?;
@@ -147,12 +144,14 @@ impl Run {
             let name = read_text(&mut self.file)?;
             let kind = match kind[0] {
                 b'f' => Kind::File,
+                b'l' => Kind::LinkedFile,
                 b'd' => Kind::Directory,
+                b'L' => Kind::LinkedDirectory,
                 _ => Kind::Bad(0),
             };
             let reason = match kind {
                 Kind::Bad(_) => Some(serde_json::from_slice(&read_text(&mut self.file)?)?),
-                Kind::File | Kind::Directory => None,
+                _ => None,
             };
             self.head = Some(Head { name, kind, reason });
         }
@@ -181,26 +180,33 @@ fn read_text(file: &mut impl io::Read) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::super::beneath::Wall;
+    use super::super::dir::Dir;
+    use super::super::directory::Spot;
+    use super::super::root::Root;
     use super::*;
 
-    type Listed = Vec<(Vec<u8>, &'static str)>;
+    type Listed = Vec<(Vec<u8>, String)>;
 
-    fn entries(root: &Path, run: usize) -> (Listed, usize) {
-        let mut level = Level::read_in_runs(root, root.to_path_buf(), String::new(), run).unwrap();
-        let (mut all, mut pages) = (Vec::new(), 0);
+    fn entries(root: &Path, run: usize) -> Listed {
+        let dir = Arc::new(Dir::try_from(File::open(root).unwrap()).unwrap());
+        let wall = Wall::new(Arc::clone(&dir), String::new(), &Root::open(root).unwrap());
+        let spot = Spot { key: String::new(), wall: Some(Arc::new(wall)), is_linked: false };
+        let place = Place { dir, spot: Arc::new(spot) };
+        let mut level = Level::read_in_runs(&place, run).unwrap();
+        let mut all = Vec::new();
         while let Some(page) = level.next_page().unwrap() {
-            pages += 1;
             for at in 0..page.len() {
-                let kind = match page.kind(at) {
-                    Kind::File => "file",
-                    Kind::Directory => "directory",
-                    Kind::Bad(_) => page.reason(at).unwrap().code(),
-                };
+                let kind = page.reason(at).map_or_else(|| format!("{:?}", page.kind(at)), |bad| bad.code().to_owned());
                 all.push((page.name(at).to_vec(), kind));
             }
         }
         assert!(level.failed.is_none());
-        (all, pages)
+        all
     }
 
     #[test]
@@ -213,13 +219,19 @@ mod tests {
                 fs::create_dir(root.join(format!("f{n}"))).unwrap();
                 fs::write(root.join(format!("f{n}#{n}")), "").unwrap();
                 fs::write(root.join(format!("f\n{n}")), "").unwrap();
+                std::os::unix::fs::symlink(format!("f{n}"), root.join(format!("l{n}"))).unwrap();
+                std::os::unix::fs::symlink("f0-0", root.join(format!("m{n}"))).unwrap();
             }
         }
-        let (whole, _) = entries(&root, usize::MAX);
-        assert_eq!(whole.len(), 390);
-        assert!(whole.iter().filter(|(_, kind)| *kind == "reserved_name").count() == 30);
+        let whole = entries(&root, usize::MAX);
+        assert_eq!(whole.len(), 450);
+        for (kind, count) in
+            [("File", 300), ("Directory", 30), ("reserved_name", 30), ("control_character", 30), ("LinkedFile", 30)]
+        {
+            assert_eq!(whole.iter().filter(|(_, found)| found == kind).count(), count, "{kind}");
+        }
         for run in [1, 50, 1_000] {
-            assert_eq!(entries(&root, run).0, whole, "runs of {run} bytes");
+            assert_eq!(entries(&root, run), whole, "runs of {run} bytes");
         }
     }
 }

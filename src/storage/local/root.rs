@@ -1,20 +1,22 @@
 //! The root: which directory it is, so that another one in its place is noticed.
 //!
 //! The point at which a disk is mounted is a directory like any other while the disk is away, and an empty one says of
-//! every file that it is gone. A disk that is mounted somewhere below the root is not watched: nobody knows whether it
-//! belongs there.
+//! every file that it is gone. What is mounted below the root is another matter: the index remembers it.
 
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::dir::Dir;
 
 /// The root of a storage.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
     path: PathBuf,
+    named: PathBuf,
     /// The device and the number by which the system knows the directory.
     id: (u64, u64),
 }
@@ -25,14 +27,20 @@ impl Root {
     /// # Errors
     /// When there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let named = std::path::absolute(path)?;
         let path = fs::canonicalize(path)?;
         let id = id_of(&entered(&path)?);
-        Ok(Self { path, id })
+        Ok(Self { path, named, id })
     }
 
     /// Returns where it is, without links.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns where it is, by the name that it was given.
+    pub(super) fn named(&self) -> &Path {
+        &self.named
     }
 
     /// Checks that the directory is still the same one.
@@ -68,13 +76,12 @@ impl Root {
 pub(super) struct Held(File);
 
 impl Held {
-    /// Looks whether there is anything at `key`, be it a link.
+    /// Returns the directory.
     ///
     /// # Errors
-    /// When there is not, or it cannot be said.
-    pub(super) fn look(&self, key: &str) -> io::Result<()> {
-        statat(&self.0, key, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(())
+    /// When the process may have no more open files.
+    pub(super) fn dir(&self) -> io::Result<Dir> {
+        Dir::try_from(self.0.try_clone()?)
     }
 
     /// Opens the file at `key`, to which no link may lead.
@@ -132,7 +139,8 @@ mod tests {
             assert!(another.unwrap_err().to_string().contains("another one"));
         }
         // What is held stays what it is.
-        assert!(held.look("a").is_ok() && held.open("a").is_ok() && held.look("b").is_err());
+        assert!(held.open("a").is_ok() && held.open("b").is_err());
+        assert_eq!(held.dir().unwrap().lists(&[b"a", b"b"]).unwrap(), [true, false]);
         fs::remove_dir(&at).unwrap();
         fs::write(&at, "").unwrap();
         assert!(root.check().is_err());

@@ -2,31 +2,42 @@
 //! the runs come back in the order in which they were handed out. Nothing waits for the consumer but a full queue.
 //!
 //! What is gone by the time it is looked at is as if it had never been there, but only while the root is still the one that
-//! the storage was opened on.
+//! the storage was opened on, and only if the directory no longer lists it.
 //!
-//! Memory: one page of a directory a level, and a fixed number of runs.
+//! Memory: one page of a directory a level, and a fixed number of runs. Open directories: a fixed number.
 
+use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::{fs, io, thread};
+use std::thread;
 
+use rustix::fs::FileType;
 use tokio::sync::{mpsc, oneshot};
 
-use super::directory::{Directory, Kind};
-use super::facts::facts_of;
+use super::beneath::Refused;
+use super::dir::{Dir, facts_of, type_of};
+use super::directory::{Directory, Kind, Place, Spot};
+use super::enter::{Closed, Course, Entrance, Step, listed_only, step};
+use super::failed;
+use super::file_system::FileSystems;
 use super::level::Level;
-use super::links::{LinkTarget, resolve};
+use super::metadata::object_of;
 use super::root::Root;
-use super::{Item, bad, failed};
-use crate::model::{BadEntry, BadReason, Hides};
+use crate::model::{BadEntry, BadReason, Hides, ObjectFacts};
+use crate::storage::listed::{Item, Listed, SeenMount};
 
 /// How many entries one run has: enough that the cost of handing it over vanishes.
 const RUN: usize = 1024;
 
+/// How many directories one run has: they stay open until their files were asked for.
+const DIRECTORIES: usize = 24;
+
 /// How many runs may wait for the consumer.
 const AHEAD: usize = 16;
+
+/// How many of the directories that the walk is in stay open; the others are opened again on the way back.
+const OPEN: usize = 64;
 
 /// What the walk says, in key order.
 pub(super) enum Announced {
@@ -37,9 +48,18 @@ pub(super) enum Announced {
 }
 
 enum Segment {
-    Files { directory: Arc<Directory>, range: Range<usize> },
+    Files(Files),
     Bad(BadEntry),
+    Mount(SeenMount),
     Failed(object_store::Error),
+}
+
+/// Some files of a directory.
+struct Files {
+    place: Place,
+    page: Arc<Directory>,
+    range: Range<usize>,
+    keeps_inodes: bool,
 }
 
 struct Job {
@@ -47,20 +67,21 @@ struct Job {
     done: oneshot::Sender<Vec<Item>>,
 }
 
-/// Starts walking the keys of the storage at `root` that lie below `prefix`.
-pub(super) fn start(root: Root, prefix: String) -> mpsc::Receiver<Announced> {
+/// Starts walking.
+pub(super) fn start(course: Course) -> mpsc::Receiver<Announced> {
     let (announce, announced) = mpsc::channel(AHEAD);
     let (give, take) = sync_channel::<Job>(AHEAD);
     let take = Arc::new(Mutex::new(take));
     let workers = thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     for _ in 0..workers {
-        let (take, root) = (Arc::clone(&take), root.clone());
+        let (take, root) = (Arc::clone(&take), course.root.clone());
         thread::spawn(move || work(&take, &root));
     }
     thread::spawn(move || {
-        let mut walk = Walk { root, give, announce, run: Vec::new(), entries: 0 };
-        // `None` is a consumer who has left: nobody is there to be told.
-        if walk.all(&prefix).and_then(|()| walk.end()).is_some() {
+        let systems = FileSystems::new(course.declared);
+        let mut walk = Walk { course, systems, give, announce, run: Vec::new(), entries: 0, directories: 0 };
+        // `None` is a consumer who has left.
+        if walk.all().and_then(|()| walk.end()).is_some() {
             let _ = walk.announce.blocking_send(Announced::End);
         }
     });
@@ -77,9 +98,10 @@ fn work(take: &Mutex<Receiver<Job>>, root: &Root) {
         let mut items = Vec::with_capacity(RUN);
         for segment in run {
             match segment {
-                Segment::Bad(entry) => items.push(bad(entry)),
+                Segment::Bad(entry) => items.push(Ok(Listed::Bad(entry))),
+                Segment::Mount(mount) => items.push(Ok(Listed::Mount(mount))),
                 Segment::Failed(error) => items.push(Err(error)),
-                Segment::Files { directory, range } => look(&directory, range, root, &mut items),
+                Segment::Files(files) => files.look(root, &mut items),
             }
         }
         // A consumer who has left does not want the run; the walk will notice by itself.
@@ -87,27 +109,67 @@ fn work(take: &Mutex<Receiver<Job>>, root: &Root) {
     }
 }
 
-/// Asks the system for the facts of a run of files.
-fn look(directory: &Directory, range: Range<usize>, root: &Root, items: &mut Vec<Item>) {
-    let mut path = directory.path.clone();
-    path.push("x");
-    for at in range {
-        let Ok(name) = std::str::from_utf8(directory.name(at)) else { continue };
-        path.set_file_name(name);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => items.push(facts_of(&metadata, &format!("{}{name}", directory.key))),
-            // It is something else by now, or gone: objects come and go while a walk goes on.
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                items.extend(root.check().err().map(|e| Err(failed("", e))));
+impl Files {
+    /// Asks the system for their facts.
+    fn look(&self, root: &Root, items: &mut Vec<Item>) {
+        let mut absent = Vec::new();
+        for at in self.range.clone() {
+            match self.object(at) {
+                Ok(Some(object)) => items.push(Ok(Listed::Object(object))),
+                // It is something else by now: objects come and go while a walk goes on.
+                Ok(None) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => absent.push((items.len(), at)),
+                Err(e) => items.push(Ok(Listed::Bad(unreadable(&e, self.key(at))))),
             }
-            Err(e) => items.push(bad(unreadable(&e, &format!("{}{name}", directory.key)))),
         }
+        if absent.is_empty() {
+            return;
+        }
+        if let Err(error) = root.check() {
+            items.push(Err(failed("", error)));
+            return;
+        }
+        // Gone, unless the directory goes on to list it: then its word and that of the file contradict each other.
+        let names: Vec<&[u8]> = absent.iter().map(|(_, at)| self.page.name(*at)).collect();
+        let listed = self.place.dir.lists(&names);
+        for (which, (place, at)) in absent.into_iter().enumerate().rev() {
+            let error = match &listed {
+                Ok(listed) if !listed[which] || self.object(at).is_ok() => continue,
+                Ok(_) => listed_only(),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => io::Error::other(e.to_string()),
+            };
+            items.insert(place, Ok(Listed::Bad(unreadable(&error, self.key(at)))));
+        }
+    }
+
+    fn key(&self, at: usize) -> String {
+        key_of(&self.place.spot, self.page.name(at))
+    }
+
+    /// Returns the object at an entry; none when it is no file any more.
+    fn object(&self, at: usize) -> io::Result<Option<ObjectFacts>> {
+        let facts = match (self.page.kind(at), &self.place.spot.wall) {
+            (Kind::LinkedFile, Some(wall)) => {
+                let name = String::from_utf8_lossy(self.page.name(at));
+                match wall.open(&self.place.spot.below(wall, &name)) {
+                    Ok(target) => facts_of(target)?,
+                    Err(Refused::Absent | Refused::Outside | Refused::Loop) => return Ok(None),
+                    Err(Refused::Failed(error)) => return Err(error),
+                }
+            }
+            _ => self.place.dir.facts(self.page.c_name(at))?,
+        };
+        let is_file = type_of(&facts) == FileType::RegularFile;
+        Ok(is_file.then(|| object_of(&facts, self.key(at), self.keeps_inodes)))
     }
 }
 
-fn unreadable(error: &io::Error, key: &str) -> BadEntry {
-    let key = key.trim_end_matches('/').to_owned();
+fn key_of(spot: &Spot, name: &[u8]) -> String {
+    format!("{}{}", spot.key, String::from_utf8_lossy(name))
+}
+
+fn unreadable(error: &io::Error, key: String) -> BadEntry {
     BadEntry { shown: key.clone(), reason: BadReason::Unreadable(error.to_string()), hides: Hides::Tree(key) }
 }
 
@@ -116,90 +178,153 @@ struct Frame {
     level: Level,
     page: Arc<Directory>,
     at: usize,
+    spot: Arc<Spot>,
+    id: (u64, u64),
+    keeps_inodes: bool,
+    /// Closed while the walk is far below.
+    dir: Option<Arc<Dir>>,
 }
 
 struct Walk {
-    root: Root,
+    course: Course,
+    systems: FileSystems,
     give: SyncSender<Job>,
     announce: mpsc::Sender<Announced>,
     run: Vec<Segment>,
     entries: usize,
+    directories: usize,
 }
 
 impl Walk {
-    /// Walks everything below `prefix`. `None` when the consumer has left.
-    fn all(&mut self, prefix: &str) -> Option<()> {
-        match enter(self.root.path(), prefix) {
-            Ok(Some(path)) => {
-                let key = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-                self.tree(path, key)
+    /// Walks everything below the prefix. `None` when the consumer has left.
+    fn all(&mut self) -> Option<()> {
+        match self.course.enter(&self.systems) {
+            Ok(Entrance { mounts, place }) => {
+                for mount in mounts {
+                    self.push(Segment::Mount(mount), 1)?;
+                }
+                place.map_or(Some(()), |place| self.tree(place))
             }
-            Ok(None) => Some(()),
-            Err(Refused::Entry(entry)) => self.push(Segment::Bad(entry), 1),
-            Err(Refused::Root(error)) => self.fail(error),
+            Err(Closed::Entry(entry)) => self.push(Segment::Bad(entry), 1),
+            Err(Closed::Root(error)) => self.fail(error),
         }
     }
 
-    fn tree(&mut self, path: PathBuf, key: String) -> Option<()> {
+    fn tree(&mut self, place: Place) -> Option<()> {
         let mut open: Vec<Frame> = Vec::new();
-        self.descend(path, key, &mut open)?;
+        self.descend(place, &mut open)?;
         while let Some(frame) = open.last_mut() {
             let (page, at) = (Arc::clone(&frame.page), frame.at);
             let mut end = at;
-            while end < page.len() && page.kind(end) == Kind::File && end - at < RUN {
+            while end < page.len() && page.kind(end).is_file() && end - at < RUN {
                 end += 1;
             }
             frame.at = end;
             if end > at {
-                self.push(Segment::Files { directory: page, range: at..end }, end - at)?;
-                continue;
-            }
-            if end == page.len() {
+                let (keeps_inodes, spot) = (frame.keeps_inodes, Arc::clone(&frame.spot));
+                match reopen(&mut open) {
+                    Ok(dir) => {
+                        self.directories += 1;
+                        let files = Files { place: Place { dir, spot }, page, range: at..end, keeps_inodes };
+                        self.push(Segment::Files(files), end - at)?;
+                    }
+                    Err(e) => self.leave(&mut open, &e)?,
+                }
+            } else if end < page.len() {
+                frame.at = end + 1;
+                match page.kind(end) {
+                    Kind::Bad(_) => {
+                        let entry = self.bad_entry(&frame.spot, &page, end);
+                        self.push(Segment::Bad(entry), 1)?;
+                    }
+                    kind => self.child(page.name(end), kind, &mut open)?,
+                }
+            } else {
                 match frame.level.next_page() {
                     Ok(Some(page)) => (frame.page, frame.at) = (Arc::new(page), 0),
                     Ok(None) => drop(open.pop()),
-                    Err(e) => {
-                        open.pop();
-                        self.push(Segment::Bad(unreadable(&e, &page.key)), 1)?;
-                    }
+                    Err(e) => self.leave(&mut open, &e)?,
                 }
-                continue;
-            }
-            frame.at = end + 1;
-            if page.kind(end) == Kind::Directory {
-                let key = format!("{}{}/", page.key, String::from_utf8_lossy(page.name(end)));
-                self.descend(page.path_of(end), key, &mut open)?;
-            } else {
-                self.push(Segment::Bad(bad_entry(&page, end)), 1)?;
             }
         }
         Some(())
     }
 
-    fn descend(&mut self, path: PathBuf, key: String, open: &mut Vec<Frame>) -> Option<()> {
-        let at_root = key.is_empty();
-        match Level::read(self.root.path(), path, key.clone()) {
-            Ok(mut level) => {
-                // All that is below another one would be taken for all that there is.
-                if at_root && let Err(error) = self.root.check() {
-                    return self.fail(error);
+    /// Leaves the innermost directory, of which the rest cannot be read.
+    fn leave(&mut self, open: &mut Vec<Frame>, error: &io::Error) -> Option<()> {
+        let key = open.pop().map(|frame| frame.spot.key.trim_end_matches('/').to_owned()).unwrap_or_default();
+        self.push(Segment::Bad(unreadable(error, key)), 1)
+    }
+
+    /// Goes into the directory `name` of the innermost one.
+    fn child(&mut self, name: &[u8], kind: Kind, open: &mut Vec<Frame>) -> Option<()> {
+        let Some(spot) = open.last().map(|frame| Arc::clone(&frame.spot)) else { return Some(()) };
+        let key = key_of(&spot, name);
+        let above = match reopen(open) {
+            Ok(above) => above,
+            Err(e) => return self.leave(open, &e),
+        };
+        let stepped = match (&spot.wall, kind) {
+            (Some(wall), Kind::LinkedDirectory) => match wall.open_dir(&key[wall.key.len()..]) {
+                Ok(dir) => Ok(Step::Into(dir)),
+                Err(Refused::Failed(error)) => Err(error),
+                // It leads to something else by now.
+                Err(_) => Ok(Step::Nothing),
+            },
+            _ => step(&above, name),
+        };
+        match stepped {
+            Ok(Step::Into(dir)) => {
+                let is_linked = spot.is_linked || kind == Kind::LinkedDirectory;
+                if dir.is_mount && !is_linked {
+                    match self.systems.of(&dir) {
+                        Ok(system) => self.push(Segment::Mount(SeenMount::new(&key, system)), 1)?,
+                        Err(e) => return self.push(Segment::Bad(unreadable(&e, key)), 1),
+                    }
                 }
-                match level.failed.take() {
-                    // Half of the root is as good as none of it.
-                    Some(error) if at_root => return self.fail(error),
-                    Some(error) => self.push(Segment::Bad(unreadable(&error, &key)), 1)?,
-                    None => {}
-                }
-                open.push(Frame { level, page: Arc::default(), at: 0 });
-                Some(())
+                let (dir, key) = (Arc::new(dir), format!("{key}/"));
+                let wall = spot.wall.clone().or_else(|| self.course.wall_at(&key, &dir));
+                self.descend(Place { dir, spot: Arc::new(Spot { key, wall, is_linked }) }, open)
             }
-            // Gone since its parent was read. The root is not allowed to go.
-            Err(e) if !at_root && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                self.check_root()
+            // Gone since its parent was read, or something else by now, as when a directory and a link change names.
+            Ok(Step::Nothing | Step::Link) => self.check_root(),
+            Err(e) if is_lost_and_found(&e, name, &above) => {
+                let (shown, reason, hides) = (key.clone(), BadReason::LostAndFound, Hides::Tree(key));
+                self.push(Segment::Bad(BadEntry { shown, reason, hides }), 1)
             }
-            Err(e) if at_root => self.fail(e),
-            Err(e) => self.push(Segment::Bad(unreadable(&e, &key)), 1),
+            Err(e) => self.push(Segment::Bad(unreadable(&e, key)), 1),
         }
+    }
+
+    fn descend(&mut self, place: Place, open: &mut Vec<Frame>) -> Option<()> {
+        let at_root = place.spot.key.is_empty();
+        let key = || place.spot.key.trim_end_matches('/').to_owned();
+        let read = self.systems.of(&place.dir).and_then(|system| Ok((system.keeps_inodes, Level::read(&place)?)));
+        let (keeps_inodes, mut level) = match read {
+            Ok(read) => read,
+            Err(e) if at_root => return self.fail(e),
+            Err(e) => return self.push(Segment::Bad(unreadable(&e, key())), 1),
+        };
+        // All that is below another one would be taken for all that there is.
+        if at_root && let Err(error) = self.course.root.check() {
+            return self.fail(error);
+        }
+        match level.failed.take() {
+            // Half of the root is as good as none of it.
+            Some(error) if at_root => return self.fail(error),
+            // It was removed, which only an empty one can be.
+            Some(error) if error.kind() == io::ErrorKind::NotFound && place.dir.is_removed() => {
+                return self.check_root();
+            }
+            Some(error) => self.push(Segment::Bad(unreadable(&error, key())), 1)?,
+            None => {}
+        }
+        if let Some(far) = open.len().checked_sub(OPEN).filter(|far| *far > 0) {
+            open[far].dir = None;
+        }
+        let (page, id, Place { dir, spot }) = (Arc::default(), place.dir.id(), place);
+        open.push(Frame { level, page, at: 0, spot, id, keeps_inodes, dir: Some(dir) });
+        Some(())
     }
 
     /// Ends the walk: what it has found missing is missing only in the storage that it was to walk.
@@ -209,7 +334,7 @@ impl Walk {
     }
 
     fn check_root(&mut self) -> Option<()> {
-        self.root.check().map_or_else(|error| self.fail(error), Some)
+        self.course.root.check().map_or_else(|error| self.fail(error), Some)
     }
 
     /// Says that the listing as a whole has failed.
@@ -220,7 +345,7 @@ impl Walk {
     fn push(&mut self, segment: Segment, entries: usize) -> Option<()> {
         self.run.push(segment);
         self.entries += entries;
-        if self.entries < RUN { Some(()) } else { self.flush() }
+        if self.entries < RUN && self.directories < DIRECTORIES { Some(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Option<()> {
@@ -228,60 +353,73 @@ impl Walk {
             return Some(());
         }
         let (done, result) = oneshot::channel();
-        self.entries = 0;
+        (self.entries, self.directories) = (0, 0);
         self.announce.blocking_send(Announced::Run(result)).ok()?;
         self.give.send(Job { run: std::mem::take(&mut self.run), done }).ok()
     }
-}
 
-/// Why the walk cannot enter its prefix.
-enum Refused {
-    Entry(BadEntry),
-    Root(io::Error),
-}
-
-/// Finds the directory of `prefix`, segment by segment, so that a link on the way is judged as it is within the walk.
-/// `Ok(None)` when there is no such directory.
-fn enter(root: &Path, prefix: &str) -> Result<Option<PathBuf>, Refused> {
-    if !fs::metadata(root).map_err(Refused::Root)?.is_dir() {
-        return Err(Refused::Root(io::Error::from(io::ErrorKind::NotADirectory)));
+    /// Names the bad entry `at` and what it could hide.
+    fn bad_entry(&self, spot: &Spot, page: &Directory, at: usize) -> BadEntry {
+        let shown = key_of(spot, page.name(at));
+        let reason = page.reason(at).cloned().unwrap_or(BadReason::Special);
+        let (reason, hides) = match reason {
+            BadReason::NotUtf8 => (reason, Hides::Nothing),
+            // The files of a user would be behind it.
+            BadReason::LinkOutside if self.course.leads_to_a_prefix(&shown) => {
+                (BadReason::LinkAsPrefix, Hides::Tree(shown.clone()))
+            }
+            // What it leads to is not the user's, so nothing of the user's is hidden.
+            BadReason::LinkOutside => (reason, Hides::Nothing),
+            BadReason::ReservedName | BadReason::Special => (reason, Hides::Key(shown.clone())),
+            _ => (reason, Hides::Tree(shown.clone())),
+        };
+        BadEntry { shown, reason, hides }
     }
-    let (mut path, mut key) = (root.to_path_buf(), String::new());
-    for segment in prefix.split('/').filter(|s| !s.is_empty()) {
-        let parent = path.clone();
-        path.push(segment);
-        key = if key.is_empty() { segment.to_owned() } else { format!("{key}/{segment}") };
-        let refused = |reason| Refused::Entry(BadEntry { shown: key.clone(), reason, hides: Hides::Tree(key.clone()) });
-        match fs::symlink_metadata(&path) {
-            Ok(m) if m.is_dir() => {}
-            Ok(m) if m.is_symlink() => match resolve(root, &path, &parent).map_err(refused)? {
-                LinkTarget::Directory => {}
-                LinkTarget::File | LinkTarget::Vanished => return Ok(None),
-            },
-            Ok(_) => return Ok(None),
-            Err(e) if super::links::is_absent(&e, &path) => return Ok(None),
-            Err(e) => return Err(refused(BadReason::Unreadable(e.to_string()))),
+}
+
+/// Returns the innermost directory, which is opened again if it was closed while the walk was far below.
+fn reopen(open: &mut [Frame]) -> io::Result<Arc<Dir>> {
+    let Some(innermost) = open.len().checked_sub(1) else { return Err(io::ErrorKind::NotFound.into()) };
+    let first = open.iter().rposition(|frame| frame.dir.is_some()).unwrap_or(0);
+    let mut last = open[first].dir.clone().ok_or(io::ErrorKind::NotFound)?;
+    for at in first + 1..=innermost {
+        let spot = Arc::clone(&open[at].spot);
+        let key = spot.key.trim_end_matches('/');
+        let next = match (&spot.wall, spot.is_linked && !open[at - 1].spot.is_linked) {
+            (Some(wall), true) => wall.open_dir(&key[wall.key.len()..]).map_err(|refused| match refused {
+                Refused::Failed(error) => error,
+                _ => io::ErrorKind::NotFound.into(),
+            })?,
+            _ => last.open(key.rsplit('/').next().unwrap_or_default().as_bytes())?,
+        };
+        if next.id() != open[at].id {
+            return Err(io::Error::other("another directory took its place while it was listed"));
+        }
+        last = Arc::new(next);
+        if at + OPEN > innermost {
+            open[at].dir = Some(Arc::clone(&last));
         }
     }
-    Ok(Some(path))
+    Ok(last)
 }
 
-/// Names the bad entry `at` and what it could hide.
-fn bad_entry(directory: &Directory, at: usize) -> BadEntry {
-    let name = directory.name(at);
-    let shown = format!("{}{}", directory.key, String::from_utf8_lossy(name));
-    let reason = directory.reason(at).cloned().unwrap_or(BadReason::Special);
-    let hides = match reason {
-        BadReason::NotUtf8 => Hides::Nothing,
-        BadReason::ReservedName | BadReason::Special => Hides::Key(shown.clone()),
-        _ => Hides::Tree(shown.clone()),
-    };
-    BadEntry { shown, reason, hides }
+/// Tells whether a directory that cannot be read is the one in which a file system keeps what it has recovered.
+fn is_lost_and_found(error: &io::Error, name: &[u8], above: &Dir) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+        && name == b"lost+found"
+        && above.is_mount
+        && above.facts(c"lost+found").is_ok_and(|facts| facts.stx_uid == 0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn course(root: &Root) -> Course {
+        Course { root: root.clone(), prefix: String::new(), walls: Arc::default(), declared: false }
+    }
 
     /// A disk that comes back before the walk has ended has hidden what was looked for meanwhile.
     #[test]
@@ -291,25 +429,31 @@ mod tests {
         fs::create_dir_all(at.join("folder")).unwrap();
         fs::write(at.join("file"), "").unwrap();
         let root = Root::open(&at).unwrap();
-        let page = Level::read(&at, at.clone(), String::new()).unwrap().next_page().unwrap().unwrap();
+        let entrance = course(&root).enter(&FileSystems::default()).unwrap();
+        let place = entrance.place.unwrap();
+        let page = Arc::new(Level::read(&place).unwrap().next_page().unwrap().unwrap());
         assert_eq!(page.kind(0), Kind::File);
-        let steps = |vanish: bool| {
+        fs::remove_file(at.join("file")).unwrap();
+        let steps = |name: &[u8]| {
             let (give, _take) = sync_channel(1);
             let (announce, _announced) = mpsc::channel(1);
-            let mut walk = Walk { root: root.clone(), give, announce, run: Vec::new(), entries: 0 };
+            let systems = FileSystems::default();
+            let course = course(&root);
+            let mut walk = Walk { course, systems, give, announce, run: Vec::new(), entries: 0, directories: 0 };
+            let mut open = Vec::new();
+            walk.descend(place.clone(), &mut open).unwrap();
+            walk.child(name, Kind::Directory, &mut open).unwrap();
             let mut items = Vec::new();
-            let name = if vanish { "other" } else { "folder" };
-            walk.descend(at.join(name), format!("{name}/"), &mut Vec::new()).unwrap();
-            look(&page, 0..1, &root, &mut items);
+            Files { place: place.clone(), page: Arc::clone(&page), range: 0..1, keeps_inodes: false }
+                .look(&root, &mut items);
             (walk.run.iter().any(|segment| matches!(segment, Segment::Failed(_))), items.pop())
         };
-        assert!(matches!(steps(false), (false, Some(Ok(_)))));
+        assert!(matches!(steps(b"other"), (false, None)));
         fs::rename(&at, &away).unwrap();
         fs::create_dir(&at).unwrap();
-        assert!(matches!(steps(false), (true, Some(Err(_)))));
+        assert!(matches!(steps(b"other"), (true, Some(Err(_)))));
         fs::remove_dir(&at).unwrap();
         fs::rename(&away, &at).unwrap();
-        fs::remove_file(at.join("file")).unwrap();
-        assert!(matches!(steps(true), (false, None)));
+        assert!(matches!(steps(b"folder"), (false, None)));
     }
 }

@@ -1,0 +1,288 @@
+//! Looking names up: is a file there, gone, or there under another spelling?
+//!
+//! A name is there when every segment of it is listed by its directory, byte for byte. It is gone when some segment is not
+//! listed and the name does not open either. A name that opens without being listed is another spelling of a listed one,
+//! as on file systems that ignore case, or nothing is known of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Statx};
+
+use super::beneath::{Refused, Wall};
+use super::dir::{device_of, facts_of, type_of};
+use super::directory::is_upload_name;
+use super::enter::{Closed, Course, Entrance, listed_only};
+use super::failed;
+use super::file_system::FileSystems;
+use super::metadata::{changed_at, object_of};
+use crate::model::{BadReason, ObjectFacts, RenameProof, name_of, parent_of};
+use crate::storage::reader::{Claim, Glance, MoveProof};
+use crate::storage::spelling::is_same_but_for_spelling;
+use crate::storage::trouble::{Trouble, trouble_of};
+
+/// How many names of directories are kept in mind.
+const REMEMBERED: usize = 1_000_000;
+
+/// Looks names up below one user's prefix.
+pub(super) struct Lookup {
+    wall: Option<Arc<Wall>>,
+    /// Why nothing can be looked up, if it cannot.
+    closed: Option<Trouble>,
+    systems: FileSystems,
+    /// The names in directories, by their path below the prefix.
+    names: HashMap<String, Rc<Vec<String>>>,
+    remembered: usize,
+    root: super::root::Root,
+}
+
+impl Lookup {
+    /// Opens the prefix.
+    pub(super) fn new(course: &Course) -> Self {
+        let systems = FileSystems::new(course.declared);
+        let trouble = |error: io::Error| trouble_of(&failed(&course.prefix, io::Error::other(error.to_string())));
+        let (wall, closed) = match course.enter(&systems) {
+            Ok(Entrance { place, .. }) => (place.and_then(|place| place.spot.wall.clone()), None),
+            Err(Closed::Root(error)) => (None, Some(trouble_of(&failed("", error)))),
+            Err(Closed::Entry(entry)) => (None, Some(trouble(io::Error::other(entry.reason.to_string())))),
+        };
+        Self { wall, closed, systems, names: HashMap::new(), remembered: 0, root: course.root.clone() }
+    }
+
+    /// Looks up each of `paths`.
+    pub(super) fn all(&mut self, paths: &[String]) -> Vec<Glance> {
+        if let Some(trouble) = &self.closed {
+            return vec![Glance::Unknown(trouble.clone()); paths.len()];
+        }
+        let mut glances: Vec<Glance> = paths.iter().map(|path| self.one(path)).collect();
+        self.confirm_absence(paths, &mut glances);
+        // A root that went away meanwhile says nothing of its files.
+        if let Err(error) = self.root.check() {
+            let trouble = trouble_of(&failed("", error));
+            glances.iter_mut().for_each(|glance| *glance = Glance::Unknown(trouble.clone()));
+        }
+        glances
+    }
+
+    fn one(&mut self, path: &str) -> Glance {
+        let Some(wall) = self.wall.clone() else { return Glance::Absent };
+        let target = match wall.open(path) {
+            Ok(target) => target,
+            // What a link that leads out shows is another user's, or no one's.
+            Err(Refused::Absent | Refused::Outside) => return Glance::Absent,
+            Err(Refused::Loop) => return unknown(path, &io::Error::other(BadReason::LinkLoop.to_string())),
+            Err(Refused::Failed(error)) if is_too_long(&error, path) => return Glance::Absent,
+            Err(Refused::Failed(error)) => return unknown(path, &error),
+        };
+        let facts = match facts_of(&target) {
+            Ok(facts) => facts,
+            Err(error) => return unknown(path, &error),
+        };
+        match type_of(&facts) {
+            FileType::Directory => return Glance::Absent,
+            FileType::RegularFile if !is_upload_name(name_of(path)) => {}
+            _ => return unknown(path, &io::Error::other("not a file that can be indexed")),
+        }
+        let since = Some(changed_at(&facts));
+        match self.listed_as(&wall, path, &facts) {
+            Ok(Some(listed)) if listed == path => Glance::Present { since },
+            Ok(Some(listed)) => Glance::Respelled { path: listed },
+            Ok(None) => Glance::Unlisted { since },
+            Err(error) => unknown(path, &error),
+        }
+    }
+
+    /// Returns the path by which the directories list the file with `facts`, which `path` opens.
+    fn listed_as(&mut self, wall: &Wall, path: &str, facts: &Statx) -> io::Result<Option<String>> {
+        let (mut listed, mut asked) = (String::new(), String::new());
+        for segment in path.split('/') {
+            let names = self.names_in(wall, &listed)?;
+            join(&mut asked, segment);
+            let found = match names.iter().find(|name| *name == segment) {
+                Some(name) => Some(name),
+                None => names.iter().filter(|name| is_same_but_for_spelling(name, segment)).find(|name| {
+                    let mut candidate = listed.clone();
+                    join(&mut candidate, name);
+                    is_one(wall, &candidate, &asked)
+                }),
+            };
+            match found {
+                Some(name) => join(&mut listed, name),
+                None => return Ok(None),
+            }
+        }
+        let same = |fd: std::os::fd::OwnedFd| facts_of(fd).is_ok_and(|found| identity(&found) == identity(facts));
+        Ok(wall.open(&listed).is_ok_and(same).then_some(listed))
+    }
+
+    /// Returns the names in a directory.
+    fn names_in(&mut self, wall: &Wall, path: &str) -> io::Result<Rc<Vec<String>>> {
+        if let Some(names) = self.names.get(path) {
+            return Ok(Rc::clone(names));
+        }
+        let mut names = Vec::new();
+        wall.open_dir(path).map_err(error_of)?.read(|name, _| {
+            names.extend(name.to_str().ok().map(str::to_owned));
+            Ok(true)
+        })?;
+        if self.remembered + names.len() > REMEMBERED {
+            self.names.clear();
+            self.remembered = 0;
+        }
+        self.remembered += names.len();
+        let names = Rc::new(names);
+        self.names.insert(path.to_owned(), Rc::clone(&names));
+        Ok(names)
+    }
+
+    /// Asks the directories of what did not open: a name that one of them lists is not gone.
+    fn confirm_absence(&self, paths: &[String], glances: &mut [Glance]) {
+        let Some(wall) = &self.wall else { return };
+        // The first name on the way that is missing, by the directory that would have to have it.
+        let mut missing: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
+        let mut existing: HashMap<String, String> = HashMap::new();
+        for (at, path) in paths.iter().enumerate().filter(|(at, _)| glances[*at] == Glance::Absent) {
+            let parent = parent_of(path).to_owned();
+            let nearest = match existing.get(&parent) {
+                Some(nearest) => nearest.clone(),
+                None => nearest_directory(wall, &parent),
+            };
+            let rest = path[nearest.len()..].trim_start_matches('/');
+            let name = rest.split('/').next().unwrap_or_default().to_owned();
+            existing.insert(parent, nearest.clone());
+            missing.entry(nearest).or_default().push((name, at));
+        }
+        for (directory, names) in missing {
+            let asked: Vec<&[u8]> = names.iter().map(|(name, _)| name.as_bytes()).collect();
+            let listed = wall.open_dir(&directory).map_err(error_of).and_then(|dir| dir.lists(&asked));
+            for (which, (_, at)) in names.iter().enumerate() {
+                let path = &paths[*at];
+                match &listed {
+                    Ok(listed) if !listed[which] => {}
+                    // It has become a directory, or a link that leads out, or it is there again.
+                    Ok(_) => match wall.open(path) {
+                        Ok(target) if facts_of(&target).is_ok_and(|f| type_of(&f) == FileType::Directory) => {}
+                        Ok(target) => {
+                            let since = facts_of(&target).ok().map(|facts| changed_at(&facts));
+                            glances[*at] = Glance::Present { since };
+                        }
+                        Err(Refused::Outside) => {}
+                        Err(_) if is_below_file(wall, path) => {}
+                        Err(_) => glances[*at] = unknown(path, &listed_only()),
+                    },
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => glances[*at] = unknown(path, error),
+                }
+            }
+        }
+    }
+
+    /// Judges each of `claims` by what is there now.
+    pub(super) fn prove(&mut self, claims: &[Claim]) -> Vec<MoveProof> {
+        let gone: Vec<String> = claims.iter().filter(|c| c.gone).map(|c| c.record.path.clone()).collect();
+        let mut glances = self.all(&gone).into_iter();
+        claims
+            .iter()
+            .map(|claim| {
+                let glance = if claim.gone { glances.next() } else { None };
+                match glance {
+                    None | Some(Glance::Absent) => self.same_file(claim),
+                    Some(Glance::Respelled { path }) if path == claim.to() => self.object_now(&path).map_or_else(
+                        || MoveProof::Unproven("file_changed"),
+                        |(object, _)| MoveProof::Proven(Some(object)),
+                    ),
+                    Some(other) => MoveProof::NotGone(other),
+                }
+            })
+            .collect()
+    }
+
+    fn same_file(&self, claim: &Claim) -> MoveProof {
+        let Some(wall) = &self.wall else { return MoveProof::Unproven("file_changed") };
+        let Some((object, kind)) = self.object_now(claim.to()) else { return MoveProof::Unproven("file_changed") };
+        if !RenameProof::File.holds(&claim.record, &object) {
+            return MoveProof::Unproven("file_changed");
+        }
+        // On two disks there may be two files of one inode number, and even of one birth time.
+        let device = |path: &str| wall.open_dir(path).ok().map(|dir| dir.device);
+        let was_on = device(&nearest_directory(wall, parent_of(&claim.record.path)));
+        // An overlay may show its files as being on another device than its directories.
+        let is_on = if kind == "overlay" { device(parent_of(claim.to())) } else { object.device };
+        if was_on.is_none() || was_on != is_on {
+            MoveProof::Unproven("other_device")
+        } else {
+            MoveProof::Proven(Some(object))
+        }
+    }
+
+    /// Returns the file at `path` as it is now, and the kind of its file system.
+    pub(super) fn object_now(&self, path: &str) -> Option<(ObjectFacts, String)> {
+        let wall = self.wall.as_ref()?;
+        let target = wall.open(path).ok()?;
+        let facts = facts_of(&target).ok()?;
+        let system = self.systems.look(&target, device_of(&facts)).ok()?;
+        let is_file = type_of(&facts) == FileType::RegularFile;
+        is_file.then(|| (object_of(&facts, format!("{}{path}", wall.key), system.keeps_inodes), system.kind))
+    }
+}
+
+fn join(path: &mut String, segment: &str) {
+    if !path.is_empty() {
+        path.push('/');
+    }
+    path.push_str(segment);
+}
+
+fn identity(facts: &Statx) -> (u64, u64) {
+    (device_of(facts), facts.stx_ino)
+}
+
+/// Tells whether two paths open one file or directory, both held open at once.
+fn is_one(wall: &Wall, one: &str, other: &str) -> bool {
+    let (Ok(one), Ok(other)) = (wall.open(one), wall.open(other)) else { return false };
+    let identities = (facts_of(&one).map(|f| identity(&f)), facts_of(&other).map(|f| identity(&f)));
+    matches!(identities, (Ok(one), Ok(other)) if one == other)
+}
+
+/// Returns the directory nearest to `path`, itself or above it, that exists; the prefix at the latest.
+fn nearest_directory(wall: &Wall, path: &str) -> String {
+    let mut path = path.to_owned();
+    while !path.is_empty() && !matches!(wall.open_dir(&path), Ok(_) | Err(Refused::Failed(_))) {
+        path.truncate(parent_of(&path).len());
+    }
+    path
+}
+
+/// Tells whether a file, or a link that leads out, stands where a directory of `path` would have to be.
+fn is_below_file(wall: &Wall, path: &str) -> bool {
+    let mut above = parent_of(path);
+    while !above.is_empty() {
+        match wall.open(above) {
+            Ok(found) => return facts_of(found).is_ok_and(|facts| type_of(&facts) != FileType::Directory),
+            Err(Refused::Outside) => return true,
+            Err(_) => above = parent_of(above),
+        }
+    }
+    false
+}
+
+/// The longest name that a file system of today can hold, in bytes: no file can have a longer one.
+const LONGEST_NAME: usize = 255;
+
+fn is_too_long(error: &io::Error, path: &str) -> bool {
+    error.kind() == io::ErrorKind::InvalidFilename && path.split('/').any(|name| name.len() > LONGEST_NAME)
+}
+
+fn error_of(refused: Refused) -> io::Error {
+    match refused {
+        Refused::Failed(error) => error,
+        Refused::Absent | Refused::Outside => io::ErrorKind::NotFound.into(),
+        Refused::Loop => io::Error::other(BadReason::LinkLoop.to_string()),
+    }
+}
+
+fn unknown(path: &str, error: &io::Error) -> Glance {
+    Glance::Unknown(trouble_of(&failed(path, io::Error::other(error.to_string()))))
+}
