@@ -65,7 +65,14 @@ mod tests {
 
     fn object() -> ObjectFacts {
         let last_modified = Timestamp::from_micros(5);
-        ObjectFacts { key: "1/a.txt".into(), size: 3, last_modified, etag: Some("t".into()) }
+        ObjectFacts {
+            key: "1/a.txt".into(),
+            size: 3,
+            last_modified,
+            etag: Some("t".into()),
+            file_id: None,
+            device: None,
+        }
     }
 
     fn record() -> RecordFacts<'static> {
@@ -76,6 +83,7 @@ mod tests {
             content_type: Some("text/plain"),
             etag: Some("t"),
             last_modified: Some(Timestamp::from_micros(5)),
+            file_id: None,
             created_at: None,
             version: b"",
             damaged: false,

@@ -301,6 +301,7 @@ mod tests {
             content_type: None,
             etag: None,
             last_modified: None,
+            file_id: None,
             created_at: None,
             version: String::new(),
         };

@@ -218,7 +218,14 @@ fn law_12_a_lost_lease_writes_nothing() {
         let lease = index.take_lease(task, &json!({}), LeaseTerms::default()).await.unwrap();
         let writer = lease.writer();
         let record = |key: &str, first| {
-            let object = ObjectFacts { key: key.into(), size: 1, last_modified: Timestamp::from_micros(5), etag: None };
+            let object = ObjectFacts {
+                key: key.into(),
+                size: 1,
+                last_modified: Timestamp::from_micros(5),
+                etag: None,
+                file_id: None,
+                device: None,
+            };
             [NewRecord { user: 1, object, path_at: 2, content_type: "text/plain", first }]
         };
         assert_eq!(writer.write(&record("1/a", true), &[]).await.unwrap().created, 1);
@@ -271,7 +278,14 @@ fn law_12_a_living_holder_keeps_its_lease() {
 const SILENT: LeaseTerms = LeaseTerms { expiry: Duration::from_secs(1_000), heartbeat: Duration::from_secs(100_000) };
 
 fn object(key: &str, size: u64) -> ObjectFacts {
-    ObjectFacts { key: key.into(), size, last_modified: Timestamp::from_micros(5), etag: None }
+    ObjectFacts {
+        key: key.into(),
+        size,
+        last_modified: Timestamp::from_micros(5),
+        etag: None,
+        file_id: None,
+        device: None,
+    }
 }
 
 fn record(key: &str, first: bool) -> [NewRecord; 1] {

@@ -13,10 +13,15 @@ use crate::support::backend::{Backend, Kind};
 use crate::support::faults::{Fault, FaultStore};
 use crate::support::playground::block_on;
 
+/// Looks for a key of a user who owns the whole storage.
+pub(crate) async fn look(storage: &Storage, key: &str) -> Glance {
+    storage.reader().glance(&Prefix::parse("").unwrap(), key).await
+}
+
 /// Everything that a listing says.
 pub(crate) async fn all(storage: &Storage, scope: Option<&str>) -> (Vec<ObjectFacts>, Vec<BadEntry>, Option<Doubt>) {
     let prefix = scope.map(|s| Prefix::parse(s).unwrap());
-    let mut listing = storage.reader().listing(prefix.as_ref());
+    let mut listing = storage.reader().listing(prefix.as_ref(), prefix.as_slice());
     let (mut objects, mut bad) = (Vec::new(), Vec::new());
     loop {
         match listing.next().await {
@@ -125,15 +130,14 @@ async fn suite(backend: &Backend, kind: Kind) {
         assert!(objects.iter().all(|o| o.key.starts_with(&format!("{scope}/"))), "{scope}");
     }
     // One look agrees with the listing.
-    let reader = storage.reader();
     for key in keys.keys().filter(|k| !k.starts_with("many/")) {
-        assert_eq!(reader.glance(key).await, Glance::Present, "{key:?}");
+        assert!(matches!(look(&storage, key).await, Glance::Present { .. }), "{key:?}");
     }
     for absent in ["nothing", "a-b/c", "images", "many/file-2500", "A", &"n".repeat(300)] {
-        assert_eq!(reader.glance(absent).await, Glance::Absent, "{absent:?}");
+        assert_eq!(look(&storage, absent).await, Glance::Absent, "{absent:?}");
     }
     for impossible in ["a//b", "/a", "a/", "a/../b", "a\nb", ""] {
-        assert_eq!(reader.glance(impossible).await, Glance::Unaddressable, "{impossible:?}");
+        assert_eq!(look(&storage, impossible).await, Glance::Unaddressable, "{impossible:?}");
     }
 }
 
@@ -162,7 +166,7 @@ fn conformance_on_s3() {
         let (objects, bad, doubt) = all(&storage, None).await;
         assert_eq!(objects.iter().map(|o| o.key.as_str()).collect::<Vec<_>>(), ["1"]);
         assert_eq!((bad.len(), bad[0].shown.as_str(), doubt), (1, "odd//key", None));
-        assert_eq!(storage.reader().glance("1").await, Glance::Present);
+        assert!(matches!(look(&storage, "1").await, Glance::Present { .. }));
     });
 }
 

@@ -8,7 +8,7 @@ use storm_index::storage::{Doubt, Glance, MARKER, MarkerState, Step, Storage, ma
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::listing::all;
+use crate::listing::{all, look};
 use crate::support::playground::block_on;
 
 /// A disk that can be taken away and brought back.
@@ -51,12 +51,12 @@ fn law_06_an_empty_mount_point_says_nothing_of_the_files() {
     let disk = Disk::with(&["1/a", "1/b/c"]);
     let storage = Storage::local(disk.root()).unwrap();
     block_on(async {
-        let look = async |key: &str| storage.reader().glance(key).await;
+        let look = async |key: &str| look(&storage, key).await;
         let unknown = |glance: Glance| match glance {
             Glance::Unknown(trouble) => assert!(trouble.message.contains("another one now"), "{trouble:?}"),
             glance => panic!("{glance:?}"),
         };
-        assert_eq!((look("1/a").await, look("1/z").await), (Glance::Present, Glance::Absent));
+        assert!(matches!((look("1/a").await, look("1/z").await), (Glance::Present { .. }, Glance::Absent)));
         disk.unmount();
         // Where the mount point has the folder as well, too.
         for _ in 0..2 {
@@ -70,7 +70,7 @@ fn law_06_an_empty_mount_point_says_nothing_of_the_files() {
             std::fs::create_dir_all(disk.root().join("1/b")).unwrap();
         }
         disk.mount();
-        assert_eq!((look("1/a").await, look("1/z").await), (Glance::Present, Glance::Absent));
+        assert!(matches!((look("1/a").await, look("1/z").await), (Glance::Present { .. }, Glance::Absent)));
         assert_eq!(all(&storage, None).await.2, None);
     });
 }
@@ -111,7 +111,7 @@ fn law_06_a_disk_that_goes_during_the_listing_leaves_it_in_doubt() {
     }
     let storage = Storage::local(disk.root()).unwrap();
     block_on(async {
-        let mut listing = storage.reader().listing(None);
+        let mut listing = storage.reader().listing(None, &[]);
         let mut count = 0;
         let doubt = loop {
             match listing.next().await {

@@ -266,7 +266,7 @@ fn law_14_pages_of_odd_keys_alone_are_told_once() {
         // Each page comes out before the next one is there.
         world.answer(pages(None));
         let storage = world.backend.storage();
-        let mut listing = storage.reader().listing(None);
+        let mut listing = storage.reader().listing(None, &[]);
         let mut most = 0;
         while let Step::Batch(batch) = listing.next().await {
             most = most.max(batch.bad.len());

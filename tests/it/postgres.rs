@@ -30,7 +30,14 @@ async fn with_records(database: &TestDatabase, count: usize) -> Index {
 
 fn record(key: &str, first: bool) -> NewRecord {
     let last_modified = Timestamp::from_micros(1_700_000_000_123_456);
-    let object = ObjectFacts { key: key.to_owned(), size: 1, last_modified, etag: Some("t".into()) };
+    let object = ObjectFacts {
+        key: key.to_owned(),
+        size: 1,
+        last_modified,
+        etag: Some("t".into()),
+        file_id: None,
+        device: None,
+    };
     NewRecord { user: 1, object, path_at: 2, content_type: "text/plain", first }
 }
 

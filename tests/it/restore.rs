@@ -71,7 +71,14 @@ fn carry(playground: &Playground, moves: &[(&str, &str)]) -> String {
             .map(|(from, to)| {
                 let record = (0..page.len()).map(|at| page.get(at)).find(|r| r.path == *from).unwrap();
                 let last_modified = Timestamp::from_micros(1_700_000_000_123_456);
-                let object = ObjectFacts { key: format!("1/{to}"), size: 7, last_modified, etag: None };
+                let object = ObjectFacts {
+                    key: format!("1/{to}"),
+                    size: 7,
+                    last_modified,
+                    etag: None,
+                    file_id: None,
+                    device: None,
+                };
                 let (id, version): (RecordId, _) = (record.id, record.version.to_vec());
                 Carry { id, user: 1, version, object, path_at: 2, content_type: "text/moved" }
             })
@@ -333,7 +340,14 @@ fn law_10_thousands_are_undone_in_batches() {
         let moves: Vec<Carry> = (0..4_000)
             .map(|at| {
                 let last_modified = Timestamp::from_micros(1_700_000_000_123_456);
-                let object = ObjectFacts { key: format!("1/f{:04}", at + 1), size: 7, last_modified, etag: None };
+                let object = ObjectFacts {
+                    key: format!("1/f{:04}", at + 1),
+                    size: 7,
+                    last_modified,
+                    etag: None,
+                    file_id: None,
+                    device: None,
+                };
                 Carry {
                     id: page.get(at).id,
                     user: 1,

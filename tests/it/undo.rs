@@ -200,6 +200,8 @@ fn law_10_a_restore_reads_no_more_than_a_few_rows_a_line() {
             size,
             last_modified: Timestamp::from_micros(1_700_000_000_123_456),
             etag: Some("t".into()),
+            file_id: None,
+            device: None,
         };
         let creates: Vec<NewRecord> = (0..lines)
             .map(|n| NewRecord { user: 1, object: object(n, 1), path_at: 2, content_type: "text/plain", first: true })

@@ -252,7 +252,7 @@ mod tests {
             (&user, "a/one/x", "Absent"),
             (&user, "below-file", "Absent"),
             (&user, "circle", "Loop"),
-            (&whole, "1/other", "22"),
+            (&whole, "1/other", "2"),
             (&whole, "1/around", "1"),
             (&whole, "1/far", "Outside"),
             (&whole, "marker", "Outside"),
