@@ -187,7 +187,7 @@ fn rule(evidence: &Evidence, path: &str) -> String {
             "a renamed file: the record goes to where the file is now, with id and links (sync, full)"
         }
         (FindingKind::Deferred, _) => {
-            "it might be a renamed file, but which is which cannot be decided: it is left alone (--no-moves decides)"
+            "a record in a range that was not listed may be of the same file, and the storage does not say: it waits"
         }
         (FindingKind::Unindexable, _) => "it cannot be a record: reported, never touched",
         (FindingKind::Unclaimed, _) => "nobody owns it: reported, never touched",

@@ -12,7 +12,7 @@ use super::spool::{Spool, Spooled};
 use super::stop::Stop;
 use super::waiting::{CAME, DOUBTED, Item, LEFT, NOT_GONE, Parked, join, lower, upper};
 use crate::model::{Orphan, Prefix};
-use crate::storage::{Glance, Trouble};
+use crate::storage::Glance;
 
 /// How many names are looked for at a time.
 const LOOKS: usize = 4_000;
@@ -87,7 +87,7 @@ impl Run<'_> {
         let glances = self.looks.look(prefix, &paths).await;
         for ((place, orphan), glance) in orphans.into_iter().zip(glances) {
             match glance {
-                Glance::Absent | Glance::Unaddressable => {}
+                Glance::Absent => {}
                 Glance::Respelled { path } => {
                     respelled.push(&(place, path))?;
                     marks.push(join(place, LEFT))?;
@@ -96,7 +96,9 @@ impl Run<'_> {
                     marks.push(join(place, DOUBTED))?;
                     self.doubt_listing(orphan.user, &prefix.key_of(&orphan.path), since);
                 }
-                Glance::Present { .. } | Glance::Unknown(Trouble { .. }) => marks.push(join(place, NOT_GONE))?,
+                Glance::Present { .. } | Glance::Unaddressable | Glance::Unknown(_) => {
+                    marks.push(join(place, NOT_GONE))?
+                }
             }
         }
         Ok(())

@@ -42,8 +42,8 @@ fn each_kind_of_path_is_explained() {
         ("new", "present", "missing", "create", "without a record"),
         ("old name", "absent", "moved", "move", "where the file is now"),
         ("new name", "present", "moved", "move", "comes here"),
-        ("copy2", "absent", "deferred", "skip", "cannot be decided"),
-        ("link", "unknown", "unindexable", "none", "cannot be a record"),
+        ("copy2", "absent", "moved", "move", "where the file is now"),
+        ("link", "absent", "unindexable", "none", "cannot be a record"),
     ] {
         let said = explain(&playground, path);
         assert_eq!((&said["storage"], &said["finding"]["kind"]), (&json!(storage), &json!(kind)), "{said}");
@@ -186,7 +186,6 @@ fn what_is_explained_is_what_the_next_full_run_does() {
         }
     }
     let all = [
-        "deferred skip",
         "matched none",
         "missing create",
         "moved move",

@@ -597,7 +597,7 @@ fn a_user_filter_stays_within_the_user() {
     assert_eq!(playground.paths(), ["2/a"]);
 }
 
-/// A link to a disk that is not mounted hides what was below it.
+/// A link to nothing within the prefix hides what was below it; one that leads out hides nothing.
 #[test]
 fn law_06_records_below_a_link_that_is_not_followed_are_kept() {
     let playground = Playground::with_user();
@@ -607,14 +607,14 @@ fn law_06_records_below_a_link_that_is_not_followed_are_kept() {
     playground.rebuild(&["--mode", "sync"]).ends(0);
     playground.remove("1/gone");
     std::fs::remove_dir_all(playground.path("files/1/album")).unwrap();
-    std::os::unix::fs::symlink("/no/such/mount", playground.path("files/1/album")).unwrap();
+    std::os::unix::fs::symlink("no/such/folder", playground.path("files/1/album")).unwrap();
     let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(4).result();
     assert_eq!(result["incomplete_users"], serde_json::json!([1]), "{result}");
     assert_eq!((&result["records_deleted"], &result["orphaned_in_db"]), (&1.into(), &1.into()), "{result}");
     assert_eq!(playground.paths(), ["1/album/a", "1/album/b", "1/other"]);
-    // A link that hides no record hinders nobody.
+    // A link that leads out shows nothing of the user's, so what has records below it is gone.
     std::fs::remove_file(playground.path("files/1/album")).unwrap();
-    std::os::unix::fs::symlink("/no/such/mount", playground.path("files/1/elsewhere")).unwrap();
+    std::os::unix::fs::symlink("/no/such/mount", playground.path("files/1/album")).unwrap();
     let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result();
     assert_eq!((&result["records_deleted"], &result["unindexable_on_disk"]), (&2.into(), &1.into()), "{result}");
 }

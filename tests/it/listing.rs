@@ -21,7 +21,8 @@ pub(crate) async fn look(storage: &Storage, key: &str) -> Glance {
 /// Everything that a listing says.
 pub(crate) async fn all(storage: &Storage, scope: Option<&str>) -> (Vec<ObjectFacts>, Vec<BadEntry>, Option<Doubt>) {
     let prefix = scope.map(|s| Prefix::parse(s).unwrap());
-    let mut listing = storage.reader().listing(prefix.as_ref(), prefix.as_slice());
+    let walls = [prefix.clone().unwrap_or_else(|| Prefix::parse("").unwrap())];
+    let mut listing = storage.reader().listing(prefix.as_ref(), &walls);
     let (mut objects, mut bad) = (Vec::new(), Vec::new());
     loop {
         match listing.next().await {

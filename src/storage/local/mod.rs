@@ -9,6 +9,7 @@ mod dir;
 mod directory;
 mod enter;
 mod file_system;
+mod files;
 mod level;
 mod lookup;
 mod marker_store;
