@@ -125,7 +125,7 @@ pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Fail
     problems.iter().copied().chain(trouble.as_deref()).for_each(output::complain);
     let wrong = matches!(
         report.refusal.as_ref().map(|refusal| refusal.code),
-        Some(RefusalCode::WrongStorage | RefusalCode::StorageUnbound)
+        Some(RefusalCode::WrongStorage | RefusalCode::StorageUnbound | RefusalCode::MarkerUnreadable)
     );
     Ok(match (problems.is_empty() && trouble.is_none(), wrong) {
         (false, _) => Exit::Failed,

@@ -10,8 +10,9 @@ use crate::clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::index::{Access, Index, IndexError};
-use crate::reconcile::{Outlook, RunVerdict};
-use crate::storage::{self, MARKER, Marker, MarkerState, Storage, marker_document};
+use crate::model::UnreadableMarker;
+use crate::reconcile::{self, Outlook, RunVerdict};
+use crate::storage::{self, MARKER, Marker, MarkerError, MarkerState, Storage, marker_document};
 
 /// What `status` tells.
 #[derive(Debug, Serialize)]
@@ -86,7 +87,7 @@ fn told(outlook: Outlook) -> (Status, Exit) {
         None => ("unchecked", None),
         Some(MarkerState::Found(id)) => ("found", Some(id.to_string())),
         Some(MarkerState::Absent) => ("absent", None),
-        Some(MarkerState::Damaged) => ("damaged", None),
+        Some(MarkerState::Damaged(_)) => ("damaged", None),
         Some(MarkerState::Unknown(_)) => ("unknown", None),
     };
     let (run, exit, code, message) = match outlook.verdict {
@@ -102,17 +103,22 @@ fn told(outlook: Outlook) -> (Status, Exit) {
 enum Plan {
     Take(Uuid),
     /// Its own id again, by which the owner marks the right storage anew; a new one for an index that has none.
-    Mark(Uuid, &'static str),
+    Mark(Uuid),
 }
 
 async fn plan(marker: &Marker, bound: Option<Uuid>) -> Result<Plan, Failure> {
     let id = bound.unwrap_or_else(Uuid::now_v7);
     match marker.read().await {
         MarkerState::Found(id) => Ok(Plan::Take(id)),
-        MarkerState::Absent => Ok(Plan::Mark(id, "has no marker")),
-        MarkerState::Damaged => Ok(Plan::Mark(id, "has a marker that names no storage")),
+        MarkerState::Absent => Ok(Plan::Mark(id)),
+        MarkerState::Damaged(what) => Err(occupied(what, bound.is_some())),
         MarkerState::Unknown(trouble) => Err(Failure::new(Exit::Failed, trouble.message)),
     }
+}
+
+/// Says that nothing is bound to a storage that has another object in the place of its marker.
+fn occupied(what: UnreadableMarker, is_bound: bool) -> Failure {
+    Failure::new(Exit::Refused, reconcile::unreadable_marker(what, is_bound).message)
 }
 
 async fn bind(storage: &Storage, index: &Index, force: bool) -> Result<Exit, Failure> {
@@ -129,9 +135,13 @@ async fn bind(storage: &Storage, index: &Index, force: bool) -> Result<Exit, Fai
     }
     let id = match plan {
         Plan::Take(id) => id,
-        Plan::Mark(id, _) => marker.write(id, clock::now()).await.map_err(|e| {
-            let message = format!("{e}; have its owner upload what `storm-index storage bind --print` prints");
-            Failure::new(Exit::Failed, message)
+        Plan::Mark(id) => marker.write(id, clock::now()).await.map_err(|e| match e {
+            MarkerError::Occupied(what) => occupied(what, bound.is_some()),
+            MarkerError::Redirected(trouble) => Failure::new(Exit::Failed, trouble.message),
+            MarkerError::Unreadable(_) | MarkerError::Unwritable(_) => {
+                let message = format!("{e}; have its owner upload what `storm-index storage bind --print` prints");
+                Failure::new(Exit::Failed, message)
+            }
         })?,
     };
     index.writer()?.bind(id).await?;
@@ -154,10 +164,10 @@ fn explain(plan: &Plan, bound: Option<Uuid>) -> String {
         Plan::Take(id) => {
             format!("the index is bound {now}; this would bind it to storage {id}, as this one's marker says")
         }
-        Plan::Mark(id, lacks) => {
+        Plan::Mark(id) => {
             let which = if bound == Some(*id) { format!("the same id, {id}") } else { "a new id".to_owned() };
             format!(
-                "the index is bound {now}, and this storage {lacks}; this would write {MARKER} with {which}, and bind the \
+                "the index is bound {now}, and this storage has no marker; this would write {MARKER} with {which}, and bind the \
                  index to it"
             )
         }

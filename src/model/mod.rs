@@ -13,7 +13,7 @@ mod timestamp;
 pub use file_id::FileId;
 pub use file_system::FileSystem;
 pub use fingerprint::{Evidence, Fingerprint, RenameProof};
-pub use identity::Identity;
+pub use identity::{Identity, UnreadableMarker};
 pub use key::{RESERVED_FOLDER, is_reserved, name_of, parent_of};
 pub use object::{BadEntry, BadReason, EtagMeaning, Hides, ObjectFacts, unquoted};
 pub use prefix::{Prefix, PrefixError};

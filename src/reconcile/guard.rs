@@ -71,6 +71,8 @@ pub enum RefusalCode {
     WrongStorage,
     /// The index is bound to no storage, and cannot be bound to this one.
     StorageUnbound,
+    /// There is an object in the marker's place that is no marker.
+    MarkerUnreadable,
     /// Without a marker, deletions of users of whom less than half of the records have an object.
     IdentityUnproven,
 }
@@ -82,6 +84,7 @@ impl RefusalCode {
             Self::TooManyDeletions => "too_many_deletions",
             Self::WrongStorage => "wrong_storage",
             Self::StorageUnbound => "storage_unbound",
+            Self::MarkerUnreadable => "marker_unreadable",
             Self::IdentityUnproven => "identity_unproven",
         }
     }

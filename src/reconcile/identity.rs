@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::guard::{Refusal, RefusalCode};
-use crate::model::Identity;
+use crate::model::{Identity, UnreadableMarker};
 
 /// What stands in the marker's place, when the storage says so for certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub(super) enum Seen {
     Id(Uuid),
     /// Nothing.
     Absent,
-    /// Something that names no storage.
-    Damaged,
+    /// An object that is no marker.
+    Damaged(UnreadableMarker),
 }
 
 /// How an index comes to be bound.
@@ -57,7 +57,12 @@ pub(super) enum Standing {
 pub(super) fn decide(setting: Identity, bound: Option<Uuid>, seen: Seen, has_records: bool) -> Decision {
     let binding = match seen {
         Seen::Id(id) => Binding::Take(id),
-        Seen::Absent | Seen::Damaged => Binding::Mark,
+        Seen::Absent => Binding::Mark,
+        // It is never overwritten, so the storage could not be known again.
+        Seen::Damaged(what) if setting == Identity::Marker => {
+            return Decision::Refuse(unreadable_marker(what, bound.is_some()));
+        }
+        Seen::Damaged(_) => return Decision::Unchecked,
     };
     match (setting, bound, has_records) {
         // Where markers are not asked for, one that says otherwise is heard all the same.
@@ -80,22 +85,31 @@ pub(super) fn is_half(matched: u64, records: u64) -> bool {
 
 /// Refuses a storage that is not the one of the id `bound`.
 pub(super) fn wrong_storage(bound: Uuid, seen: Seen) -> Refusal {
-    let says = match seen {
-        Seen::Id(id) => format!("says that this is storage {id}"),
-        Seen::Absent => "is not there".to_owned(),
-        Seen::Damaged => "names no storage".to_owned(),
-    };
-    let mend = match seen {
-        Seen::Id(_) => "name the right storage, or bind the index to this one",
-        Seen::Absent | Seen::Damaged => {
-            "check that the disk is mounted and the bucket is the right one, or, if it is, mark it again"
+    let (says, mend) = match seen {
+        Seen::Id(id) => {
+            (format!("says that this is storage {id}"), "name the right storage, or bind the index to this one")
         }
+        Seen::Absent => (
+            "is not there".to_owned(),
+            "check that the disk is mounted and the bucket is the right one, or, if it is, mark it again",
+        ),
+        Seen::Damaged(what) => return unreadable_marker(what, true),
     };
     let message = format!(
         "the index is bound to storage {bound}, but the marker .storm-index/identity.json {says}; nothing was changed. To \
          mend it, {mend}: storm-index storage bind --force"
     );
     Refusal { code: RefusalCode::WrongStorage, message }
+}
+
+/// Refuses a storage that has another object in the place of its marker.
+pub fn unreadable_marker(what: UnreadableMarker, is_bound: bool) -> Refusal {
+    let then = if is_bound { ", and mark the storage again: storm-index storage bind --force" } else { "" };
+    let message = format!(
+        "in the place of the marker .storm-index/identity.json there is {what}; nothing was changed. To mend it, move that \
+         object away{then}"
+    );
+    Refusal { code: RefusalCode::MarkerUnreadable, message }
 }
 
 /// Refuses a storage that changed under a run.
@@ -125,21 +139,25 @@ mod tests {
         use Binding::{Mark, Take};
         use Decision::{Bind, Go, Prove, Unchecked};
         use Seen::{Absent, Damaged, Id};
+        let what = UnreadableMarker::NoJson(1);
+        let (bad, unbound_bad) =
+            (Decision::Refuse(unreadable_marker(what, true)), Decision::Refuse(unreadable_marker(what, false)));
+        let damaged = Damaged(what);
         for (bound, seen, has_records, want) in [
             (Some(mine), Id(mine), true, Go(mine)),
             (Some(mine), Id(mine), false, Go(mine)),
             (Some(mine), Id(other), true, wrong(Id(other))),
             (Some(mine), Absent, true, wrong(Absent)),
-            (Some(mine), Damaged, true, wrong(Damaged)),
+            (Some(mine), damaged, true, bad.clone()),
             (Some(mine), Id(other), false, Bind(Take(other))),
             (Some(mine), Absent, false, Bind(Mark)),
-            (Some(mine), Damaged, false, Bind(Mark)),
+            (Some(mine), damaged, false, bad),
             (None, Id(other), true, Prove(Take(other))),
             (None, Absent, true, Prove(Mark)),
-            (None, Damaged, true, Prove(Mark)),
+            (None, damaged, true, unbound_bad.clone()),
             (None, Id(other), false, Bind(Take(other))),
             (None, Absent, false, Bind(Mark)),
-            (None, Damaged, false, Bind(Mark)),
+            (None, damaged, false, unbound_bad),
         ] {
             assert_eq!(decide(Identity::Marker, bound, seen, has_records), want, "{bound:?} {seen:?} {has_records}");
             let none = if seen == Id(other) && bound.is_some() && has_records { wrong(seen) } else { Unchecked };
@@ -162,8 +180,17 @@ mod tests {
         let message = wrong_storage(mine, Seen::Id(other)).message;
         assert!(message.contains(&mine.to_string()) && message.contains(&other.to_string()), "{message}");
         assert!(wrong_storage(mine, Seen::Absent).message.contains("mounted"));
-        let message = changed_storage(mine, Seen::Damaged).message;
+        let message = changed_storage(mine, Seen::Absent).message;
         assert!(message.contains("it deleted no more") && message.ends_with("storage bind --force"), "{message}");
+        let what = UnreadableMarker::TooLarge(42_949_672_960);
+        let changed = changed_storage(mine, Seen::Damaged(what));
+        assert_eq!(changed.code, RefusalCode::MarkerUnreadable);
+        assert!(changed.message.contains("it deleted no more"), "{changed:?}");
+        let message = unreadable_marker(what, false).message;
+        for word in ["an object of 42949672960 bytes", "nothing was changed", "move that object away"] {
+            assert!(message.contains(word), "{message}");
+        }
+        assert!(!message.contains("bind") && unreadable_marker(what, true).message.ends_with("storage bind --force"));
         let message = unbound(3, 7).message;
         assert!(message.contains("3 of its 7") && message.ends_with("storage bind --force"), "{message}");
     }

@@ -51,6 +51,7 @@ pub use csv::{csv_header, csv_line};
 pub use excludes::Excludes;
 pub use finding::{StaleReason, compare};
 pub use guard::{Refusal, RefusalCode};
+pub use identity::unreadable_marker;
 #[cfg(feature = "server")]
 pub(crate) use last_word::{LastWord, Ran, lose_lease};
 pub use plan::SkipReason;

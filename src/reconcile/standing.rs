@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::guard::Refusal;
-use super::identity::{Binding, Decision, Seen, Standing, decide, unbound};
+use super::identity::{Binding, Decision, Seen, Standing, decide, unbound, unreadable_marker};
 use super::proof::prove;
 use super::reconciler::Reconciler;
 use super::report::Report;
@@ -43,6 +43,12 @@ pub enum RunVerdict {
     Refused(Refusal),
     /// Nobody can say.
     Trouble(Trouble),
+}
+
+/// Why an index could not be bound.
+enum Unbound {
+    Trouble(Trouble),
+    Refused(Refusal),
 }
 
 /// What the records of an index that is bound to nothing come to.
@@ -103,8 +109,12 @@ impl Reconciler {
         };
         match self.bind(binding, writer).await? {
             Ok(standing) => Ok(Some(Ground { standing, refusal: None })),
-            Err(trouble) => {
+            Err(Unbound::Trouble(trouble)) => {
                 report.fail(trouble.code, with_hint(&trouble));
+                Ok(None)
+            }
+            Err(Unbound::Refused(refusal)) => {
+                report.refusal = Some(refusal);
                 Ok(None)
             }
         }
@@ -177,14 +187,18 @@ impl Reconciler {
     }
 
     /// Binds the index by `writer`; a run that only looks has none.
-    async fn bind(&self, binding: Binding, writer: Option<&Writer>) -> Result<Result<Standing, Trouble>, Error> {
+    async fn bind(&self, binding: Binding, writer: Option<&Writer>) -> Result<Result<Standing, Unbound>, Error> {
         let id = match (binding, writer) {
             (Binding::Take(id), _) => id,
             (Binding::Mark, None) => return Ok(Ok(Standing::New)),
             // Killed between this and the next line, the next run finds the id and takes it.
             (Binding::Mark, Some(_)) => match self.marker.write(Uuid::now_v7(), clock::now()).await {
                 Ok(id) => id,
-                Err(MarkerError::Unreadable(trouble)) => return Ok(Err(trouble)),
+                Err(MarkerError::Unreadable(trouble) | MarkerError::Redirected(trouble)) => {
+                    return Ok(Err(Unbound::Trouble(trouble)));
+                }
+                // It came there between the look and the write.
+                Err(MarkerError::Occupied(what)) => return Ok(Err(Unbound::Refused(unreadable_marker(what, false)))),
                 Err(MarkerError::Unwritable(trouble)) => {
                     tracing::warn!(why = trouble.message, "the storage takes no marker: it cannot be known again");
                     return Ok(Ok(Standing::Unmarked(trouble.message)));
@@ -203,7 +217,7 @@ pub(super) fn seen_in(marker: MarkerState) -> Result<Seen, Trouble> {
     match marker {
         MarkerState::Found(id) => Ok(Seen::Id(id)),
         MarkerState::Absent => Ok(Seen::Absent),
-        MarkerState::Damaged => Ok(Seen::Damaged),
+        MarkerState::Damaged(what) => Ok(Seen::Damaged(what)),
         MarkerState::Unknown(trouble) => Err(trouble),
     }
 }

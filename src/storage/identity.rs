@@ -9,8 +9,8 @@ use serde_json::json;
 use thiserror::Error as ThisError;
 use uuid::Uuid;
 
-use super::trouble::{Trouble, trouble_of};
-use crate::model::Timestamp;
+use super::trouble::{REDIRECTED, Trouble, trouble_of};
+use crate::model::{Timestamp, UnreadableMarker};
 
 /// The key of the marker.
 pub const MARKER: &str = ".storm-index/identity.json";
@@ -25,8 +25,8 @@ pub enum MarkerState {
     Found(Uuid),
     /// The storage said for certain that it has no marker.
     Absent,
-    /// There is an object in the marker's place that names no storage.
-    Damaged,
+    /// There is an object in the marker's place that is no marker.
+    Damaged(UnreadableMarker),
     /// The storage did not say.
     Unknown(Trouble),
 }
@@ -40,6 +40,12 @@ pub enum MarkerError {
     /// It does not say which one it has.
     #[error("{}", .0.message)]
     Unreadable(Trouble),
+    /// It redirects the write to another place.
+    #[error("{}", .0.message)]
+    Redirected(Trouble),
+    /// There is an object in the marker's place that is no marker.
+    #[error("in the place of the marker {MARKER} there is {0}")]
+    Occupied(UnreadableMarker),
 }
 
 /// Returns the content of a marker: what the owner of a storage uploads where storm-index may not write.
@@ -65,43 +71,35 @@ impl Marker {
         read(self.store.as_ref()).await
     }
 
-    /// Gives the storage the id `id`, unless it has one. Returns the id that the storage really has afterwards: somebody
-    /// else may have been faster, also where a server ignores the condition of a conditional write.
+    /// Gives the storage the id `id`, unless it has one. Returns the id that the storage really has afterwards: another
+    /// process may have been faster, also where a server ignores the condition of a conditional write.
     ///
-    /// A good marker is never overwritten; what names no storage is.
+    /// What is there already is never overwritten, be it a marker or not.
     ///
     /// # Errors
-    /// When the storage takes no marker, or does not say which one it has.
+    /// When the storage takes no marker, does not say which one it has, or has another object in its place.
     pub async fn write(&self, id: Uuid, now: Timestamp) -> Result<Uuid, MarkerError> {
         let document = marker_document(id, now);
-        let mode = match self.read().await {
+        match self.read().await {
             MarkerState::Found(id) => return Ok(id),
             MarkerState::Unknown(trouble) => return Err(MarkerError::Unreadable(trouble)),
-            MarkerState::Absent => PutMode::Create,
-            MarkerState::Damaged => {
-                tracing::warn!("what stands in the place of the marker {MARKER} names no storage and is replaced");
-                PutMode::Overwrite
-            }
-        };
-        let mut failed = self.put(&document, mode).await.err();
+            MarkerState::Damaged(what) => return Err(MarkerError::Occupied(what)),
+            MarkerState::Absent => {}
+        }
+        let mut failed = self.put(&document, PutMode::Create).await.err();
         let mut state = self.read().await;
-        let nobody_did = matches!(state, MarkerState::Absent | MarkerState::Damaged);
-        if nobody_did && failed.as_ref().is_some_and(|error| !is_refusal(error)) {
-            // There are servers without conditional writes, and disks without hard links, which have the same use.
+        if state == MarkerState::Absent && failed.as_ref().is_some_and(|error| !is_refusal(error)) {
+            // There are servers without conditional writes, and disks without hard links, which have the same use. The look
+            // right before said that nothing is there.
             failed = self.put(&document, PutMode::Overwrite).await.err();
             state = self.read().await;
         }
         match (state, failed) {
             (MarkerState::Found(id), _) => Ok(id),
             (MarkerState::Unknown(trouble), _) => Err(MarkerError::Unreadable(trouble)),
-            (_, Some(error)) if is_there_already(&error) => {
-                let message =
-                    "the storage says that there is one, but shows none; if another run has just made it, try again";
-                let trouble = Trouble { code: "storage_failed", message: message.to_owned() };
-                Err(MarkerError::Unwritable(told("written", trouble)))
-            }
-            (_, Some(error)) => Err(MarkerError::Unwritable(told("written", trouble_of(&error)))),
-            (_, None) => {
+            (MarkerState::Damaged(what), _) => Err(MarkerError::Occupied(what)),
+            (MarkerState::Absent, Some(error)) => Err(unwritten(&error)),
+            (MarkerState::Absent, None) => {
                 let message = "what was written is not there when it is read back".to_owned();
                 Err(MarkerError::Unwritable(told("written", Trouble { code: "storage_failed", message })))
             }
@@ -123,7 +121,8 @@ impl fmt::Debug for Marker {
 /// Reads the marker of `store`.
 pub(super) async fn read(store: &dyn ObjectStore) -> MarkerState {
     match content(store).await {
-        Ok(content) => content.as_deref().and_then(id_in).map_or(MarkerState::Damaged, MarkerState::Found),
+        Ok(Content::Whole(content)) => id_in(&content).map_or_else(MarkerState::Damaged, MarkerState::Found),
+        Ok(Content::TooLarge(bytes)) => MarkerState::Damaged(UnreadableMarker::TooLarge(bytes)),
         Err(error) => {
             let trouble = trouble_of(&error);
             // A bucket that does not exist says "not found" of everything, which is no word on the marker.
@@ -133,20 +132,29 @@ pub(super) async fn read(store: &dyn ObjectStore) -> MarkerState {
     }
 }
 
+/// What stands in the marker's place.
+enum Content {
+    Whole(Vec<u8>),
+    /// So many bytes, which are not read.
+    TooLarge(u64),
+}
+
 /// Reads what stands in the marker's place, unless it is far too large.
-async fn content(store: &dyn ObjectStore) -> Result<Option<Vec<u8>>, Error> {
+async fn content(store: &dyn ObjectStore) -> Result<Content, Error> {
     let found = store.get(&Path::parse(MARKER)?).await?;
     if found.meta.size > LARGEST {
-        return Ok(None);
+        return Ok(Content::TooLarge(found.meta.size));
     }
-    Ok(Some(found.bytes().await?.to_vec()))
+    Ok(Content::Whole(found.bytes().await?.to_vec()))
 }
 
 /// Finds the id in the content of a marker. What else stands there is for people, and for versions to come.
-fn id_in(content: &[u8]) -> Option<Uuid> {
-    let document: serde_json::Value = serde_json::from_str(&text_in(content)?).ok()?;
-    let id = Uuid::try_parse(document.get("storage_id")?.as_str()?).ok()?;
-    Some(id).filter(|id| !id.is_nil())
+fn id_in(content: &[u8]) -> Result<Uuid, UnreadableMarker> {
+    let bytes = content.len() as u64;
+    let document = text_in(content).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let document = document.ok_or(UnreadableMarker::NoJson(bytes))?;
+    let id = document.get("storage_id").and_then(|id| Uuid::try_parse(id.as_str()?).ok());
+    id.filter(|id| !id.is_nil()).ok_or(UnreadableMarker::NoId(bytes))
 }
 
 /// Reads the text of a marker, which its owner may have saved by whatever writes a byte order mark, as some shells and
@@ -165,9 +173,24 @@ fn text_in(content: &[u8]) -> Option<String> {
     }
 }
 
-/// Tells whether the storage understood a write and said no, so that another one would only be a way around its word.
+/// Returns why there is no marker after a write that failed by `error`.
+fn unwritten(error: &Error) -> MarkerError {
+    let trouble = if is_there_already(error) {
+        let message = "the storage says that there is one, but shows none; if another run has just made it, try again";
+        Trouble { code: "storage_failed", message: message.to_owned() }
+    } else {
+        trouble_of(error)
+    };
+    let trouble = told("written", trouble);
+    if trouble.code == REDIRECTED { MarkerError::Redirected(trouble) } else { MarkerError::Unwritable(trouble) }
+}
+
+/// Tells whether the storage understood a write and said no, or is elsewhere, so that another one would only be a way
+/// around its word.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) || is_there_already(error)
+    matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+        || is_there_already(error)
+        || trouble_of(error).code == REDIRECTED
 }
 
 /// Tells whether a write was refused because there is an object already, whatever a look behind it says: an answer may be
@@ -190,22 +213,23 @@ mod tests {
     fn an_id_is_found_beside_anything_and_in_nothing_else() {
         let id = Uuid::from_u128(7);
         let written = marker_document(id, Timestamp::from_micros(0));
-        assert_eq!(id_in(written.as_bytes()), Some(id));
+        assert_eq!(id_in(written.as_bytes()), Ok(id));
         assert!(written.contains("Do not delete") && written.contains("1970-01-01"), "{written}");
-        assert_eq!(id_in(format!("{{\"new\": [1], \"storage_id\": \"{id}\"}}").as_bytes()), Some(id));
-        for bad in [
-            "",
-            "x",
-            "{}",
-            "null",
-            "{\"storage_id\": 7}",
-            "{\"storage_id\": \"seven\"}",
-            "{\"storage_id\": \"00000000-0000-0000-0000-000000000000\"}",
-            "[\"storage_id\"]",
+        assert_eq!(id_in(format!("{{\"new\": [1], \"storage_id\": \"{id}\"}}").as_bytes()), Ok(id));
+        use UnreadableMarker::{NoId, NoJson};
+        for (bad, what) in [
+            ("", NoJson as fn(u64) -> _),
+            ("x", NoJson),
+            (&written[..written.len() / 2], NoJson),
+            ("{}", NoId),
+            ("null", NoId),
+            ("{\"storage_id\": 7}", NoId),
+            ("{\"storage_id\": \"seven\"}", NoId),
+            ("{\"storage_id\": \"00000000-0000-0000-0000-000000000000\"}", NoId),
+            ("[\"storage_id\"]", NoId),
         ] {
-            assert_eq!(id_in(bad.as_bytes()), None, "{bad}");
+            assert_eq!(id_in(bad.as_bytes()), Err(what(bad.len() as u64)), "{bad}");
         }
-        assert_eq!(id_in(&written.as_bytes()[..written.len() / 2]), None);
     }
 
     #[test]
@@ -217,27 +241,34 @@ mod tests {
             std::iter::once(0xfeff).chain(written.encode_utf16()).flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = std::iter::once(0xfeff).chain(written.encode_utf16()).flat_map(u16::to_be_bytes).collect();
         for content in [&utf_8, &little, &big] {
-            assert_eq!(id_in(content), Some(id), "{content:?}");
-            assert_eq!(id_in(&content[..content.len() - 9]), None, "half of it is none");
+            assert_eq!(id_in(content), Ok(id), "{content:?}");
+            assert!(id_in(&content[..content.len() - 9]).is_err(), "half of it is none");
         }
-        assert_eq!(id_in(&[&little[..], b"x"].concat()), None);
+        assert!(id_in(&[&little[..], b"x"].concat()).is_err());
         for bad in [&b"\xff\xfe"[..], b"\xff\xfe\x00\xd8", b"\xef\xbb\xbf", b"\xff"] {
-            assert_eq!(id_in(bad), None, "{bad:?}");
+            assert!(id_in(bad).is_err(), "{bad:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_good_marker_is_never_overwritten_and_a_damaged_one_is() {
+    async fn what_is_there_is_never_overwritten() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let (marker, now) = (Marker::new(Arc::clone(&store)), Timestamp::from_micros(0));
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let path = Path::parse(MARKER).unwrap();
         assert_eq!(marker.read().await, MarkerState::Absent);
         assert_eq!(marker.write(first, now).await, Ok(first));
         assert_eq!(marker.write(second, now).await, Ok(first));
-        for bad in [b"x".to_vec(), vec![b' '; 100_000]] {
-            store.put(&Path::parse(MARKER).unwrap(), bad.into()).await.unwrap();
-            assert_eq!(marker.read().await, MarkerState::Damaged);
+        use UnreadableMarker::{NoId, NoJson, TooLarge};
+        for (bad, what) in
+            [(b"x".to_vec(), NoJson(1)), (b"{}".to_vec(), NoId(2)), (vec![b' '; 70_000], TooLarge(70_000))]
+        {
+            store.put(&path, bad.clone().into()).await.unwrap();
+            assert_eq!(marker.read().await, MarkerState::Damaged(what));
+            assert_eq!(marker.write(second, now).await, Err(MarkerError::Occupied(what)));
+            assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), bad);
         }
+        store.delete(&path).await.unwrap();
         assert_eq!(marker.write(second, now).await, Ok(second));
     }
 }

@@ -4,6 +4,8 @@ use std::error::Error as _;
 
 use object_store::Error;
 
+use super::s3::Redirected;
+
 /// Why the storage did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -16,6 +18,9 @@ pub struct Trouble {
 /// The word for a server that cannot be reached.
 pub const UNREACHABLE: &str = "storage_unreachable";
 
+/// The word for a server that sends the client elsewhere.
+pub(super) const REDIRECTED: &str = "storage_redirected";
+
 /// How the storage library tells the status of an answer.
 const STATUS: &str = "status code: ";
 
@@ -25,6 +30,11 @@ const ANSWERS: &[(&str, &str, &str)] = &[
         "NoSuchBucket",
         "storage_missing",
         "the bucket does not exist; check the name in the storage URL and the endpoint",
+    ),
+    (
+        "RequestTimeTooSkewed",
+        "storage_refused",
+        "the clock of this machine and that of the server differ too much; set the clock (NTP)",
     ),
     ("InvalidAccessKeyId", "storage_refused", "the access key is unknown to the server; check AWS_ACCESS_KEY_ID"),
     ("SignatureDoesNotMatch", "storage_refused", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"),
@@ -41,6 +51,9 @@ const ANSWERS: &[(&str, &str, &str)] = &[
 
 /// Says what went wrong in `error`, in one line.
 pub(super) fn trouble_of(error: &Error) -> Trouble {
+    if let Some(redirected) = redirect_in(error) {
+        return Trouble { code: REDIRECTED, message: redirected.to_string() };
+    }
     let line = line_of(error);
     if let Some((word, code, mend)) = ANSWERS.iter().find(|(word, ..)| line.contains(word)) {
         return Trouble { code, message: format!("{mend} ({word})") };
@@ -64,8 +77,20 @@ pub(super) fn is_silence(error: &Error) -> bool {
         line.split_once(STATUS).and_then(|(_, rest)| rest.get(..3)).and_then(|status| status.parse::<u16>().ok());
     match status {
         Some(status) => status >= 500 || matches!(status, 408 | 429),
-        None => !line.contains("redirect without LOCATION"),
+        None => redirect_in(error).is_none(),
     }
+}
+
+/// Returns the redirect that is the cause of `error`, if one is.
+fn redirect_in(error: &Error) -> Option<&Redirected> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(redirected) = cause.downcast_ref() {
+            return Some(redirected);
+        }
+        source = cause.source();
+    }
+    None
 }
 
 /// Says all that `error` and its causes say, in one line.
@@ -84,6 +109,8 @@ fn line_of(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use object_store::client::{HttpError, HttpErrorKind};
+
     use super::*;
 
     #[test]
@@ -92,12 +119,27 @@ mod tests {
         let refused = from("status code: 403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code></Error>");
         assert_eq!(refused.code, "storage_refused");
         assert!(refused.message.contains("AWS_SECRET_ACCESS_KEY"), "{}", refused.message);
+        let skewed = from("status code: 403 Forbidden: <Error><Code>RequestTimeTooSkewed</Code></Error>");
+        assert!(skewed.code == "storage_refused" && skewed.message.contains("clock"), "{}", skewed.message);
         assert_eq!(from("status 404: <Code>NoSuchBucket</Code>").code, "storage_missing");
         assert_eq!(from("error sending request for url").code, "storage_unreachable");
         assert_eq!(from("status code: 503 Service Unavailable").code, "storage_failed");
         let other = from("line one\n   line two");
         assert_eq!((other.code, other.message.lines().count()), ("storage_failed", 1));
     }
+    fn redirect() -> Error {
+        let redirect = Redirected::Region { region: "eu-west-1".into(), status: "301 Moved Permanently".into() };
+        let error = HttpError::new(HttpErrorKind::Decode, redirect);
+        Error::Generic { store: "S3", source: Box::new(error) }
+    }
+
+    #[test]
+    fn a_redirect_is_found_below_other_errors() {
+        let told = trouble_of(&redirect());
+        assert_eq!(told.code, REDIRECTED);
+        assert!(told.message.ends_with("set AWS_REGION=eu-west-1"), "{}", told.message);
+    }
+
     #[test]
     fn a_server_that_says_no_is_not_silent() {
         let generic = |text: &str| Error::Generic { store: "S3", source: text.to_owned().into() };
@@ -107,7 +149,7 @@ mod tests {
             (told("400 Bad Request"), false),
             (told("416 Range Not Satisfiable"), false),
             (told("304 Not Modified"), false),
-            (generic("Received redirect without LOCATION"), false),
+            (redirect(), false),
             (Error::PermissionDenied { path: "a".into(), source: "status code: 403 Forbidden".into() }, false),
             (told("500 Internal Server Error"), true),
             (told("503 Service Unavailable"), true),

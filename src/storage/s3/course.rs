@@ -1,12 +1,19 @@
 //! The course of a listing over its pages.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
 
 use super::page::PageError;
+use crate::model::Timestamp;
 
 /// How many pages in a row may bring no key that is greater than all before. There are such pages: a server counts what
 /// it had to pass, deleted versions for instance, and answers with what it found there, which may be nothing.
 const BARREN: usize = 5_000;
+
+/// For how long, at the most.
+const BARREN_FOR: Duration = Duration::from_secs(3 * 60);
 
 tokio::task_local! {
     /// The course of the listing that is being polled: each one its own, however many are under way.
@@ -22,6 +29,36 @@ pub(super) struct Course {
     greatest: String,
     /// How many pages in a row brought none that is greater.
     barren: usize,
+    /// When the first one of them was asked for.
+    barren_since: Option<Instant>,
+    /// The bucket that the pages name, if they do.
+    name: Option<String>,
+    /// The moment of the last page by the server's clock, if it said so: as of then the keys are listed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the check of a listing against later HEAD answers"))]
+    pub(super) told_at: Option<Timestamp>,
+}
+
+/// What is known of one page.
+#[derive(Debug)]
+pub(super) struct PageFacts {
+    /// Its keys.
+    pub(super) extent: Extent,
+    /// Whether anything of it is shown as an object or folder.
+    pub(super) shown: bool,
+    /// The bucket that it names.
+    pub(super) name: Option<String>,
+    /// Its moment by the server's clock.
+    pub(super) date: Option<Timestamp>,
+    /// When it was asked for.
+    pub(super) asked_at: Instant,
+    /// When it was there.
+    pub(super) came_at: Instant,
+}
+
+/// Reads the moment in a `Date` header.
+pub(super) fn moment(date: &str) -> Option<Timestamp> {
+    let moment = DateTime::parse_from_rfc2822(date.trim()).ok()?;
+    Some(Timestamp::from(moment.with_timezone(&Utc)))
 }
 
 /// The least and the greatest key of a page, be it an object's, a marker's or a folder's.
@@ -49,27 +86,56 @@ impl Course {
         Arc::default()
     }
 
-    /// Goes on by a page that has the keys of `extent`, if it has any, and of which something is `shown`.
+    /// Goes on by a page.
     ///
     /// # Errors
-    /// When nothing has come for so long that the listing will never end, and when the page goes back, unless it shows that
-    /// itself: it may have come in the place of another one.
-    pub(super) fn go_on(&mut self, extent: Extent, shown: bool) -> Result<(), PageError> {
-        let Extent { least, greatest } = extent;
+    /// When nothing has come for so long that the listing will never end, when the page is of another bucket, and when it
+    /// goes back, unless it shows that itself: it may have come in the place of another one.
+    pub(super) fn go_on(&mut self, page: PageFacts) -> Result<(), PageError> {
+        let PageFacts { extent: Extent { least, greatest }, shown, name, date, asked_at, came_at } = page;
+        self.told_at = date;
+        match (&self.name, name) {
+            (Some(before), Some(said)) if *before != said => {
+                return Err(PageError::Name { said, before: before.clone() });
+            }
+            (None, Some(said)) => self.name = Some(said),
+            _ => {}
+        }
         if let Some(least) = least.filter(|least| !shown && *least <= self.greatest) {
             return Err(PageError::WentBack(least));
         }
-        match greatest.filter(|key| *key > self.greatest) {
-            Some(key) => (self.greatest, self.barren) = (key, 0),
-            None => self.barren += 1,
+        if let Some(key) = greatest.filter(|key| *key > self.greatest) {
+            (self.greatest, self.barren, self.barren_since) = (key, 0, None);
+            return Ok(());
         }
-        if self.barren > BARREN { Err(PageError::Barren(BARREN)) } else { Ok(()) }
+        self.barren += 1;
+        // What comes between two pages that bring something is the time of those who take it.
+        let since = *self.barren_since.get_or_insert(asked_at);
+        if self.barren > BARREN {
+            return Err(PageError::Barren(BARREN));
+        }
+        if came_at.saturating_duration_since(since) > BARREN_FOR {
+            return Err(PageError::Stalled(BARREN_FOR.as_secs() / 60));
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A page that says no more than its keys, and comes at once.
+    fn page(extent: Extent, shown: bool) -> PageFacts {
+        let now = Instant::now();
+        PageFacts { extent, shown, name: None, date: None, asked_at: now, came_at: now }
+    }
+
+    impl Course {
+        fn take(&mut self, extent: Extent, shown: bool) -> Result<(), PageError> {
+            self.go_on(page(extent, shown))
+        }
+    }
 
     #[test]
     fn pages_without_a_greater_key_are_borne_for_a_while() {
@@ -81,16 +147,16 @@ mod tests {
         };
         let key = |n: usize| extent(&format!("k{n:05}"));
         for n in 0..3 * BARREN {
-            assert!(course.go_on(key(n / 2), true).is_ok(), "{n}");
+            assert!(course.take(key(n / 2), true).is_ok(), "{n}");
         }
         for _ in 1..BARREN {
-            assert!(course.go_on(Extent::default(), false).is_ok());
+            assert!(course.take(Extent::default(), false).is_ok());
         }
-        assert!(course.go_on(extent("z"), true).is_ok());
+        assert!(course.take(extent("z"), true).is_ok());
         for _ in 0..BARREN {
-            assert!(course.go_on(key(7), true).is_ok());
+            assert!(course.take(key(7), true).is_ok());
         }
-        assert_eq!(course.go_on(key(7), true), Err(PageError::Barren(BARREN)));
+        assert_eq!(course.take(key(7), true), Err(PageError::Barren(BARREN)));
     }
     #[test]
     fn a_page_that_shows_nothing_may_not_go_back() {
@@ -110,7 +176,56 @@ mod tests {
             (&["a", "z"], false, false),
             (&["h"], false, true),
         ] {
-            assert_eq!(course.go_on(of(keys), shown).is_ok(), is_good, "{keys:?}");
+            assert_eq!(course.take(of(keys), shown).is_ok(), is_good, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn pages_without_a_greater_key_are_borne_for_three_minutes() {
+        let of = |key: &str| Extent { least: Some(key.to_owned()), greatest: Some(key.to_owned()) };
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let mut course = Course::default();
+        // Asked for so many seconds after the beginning, and there a second later.
+        let mut go_on = |extent, seconds: u32| {
+            let asked_at = begun + second * seconds;
+            course.go_on(PageFacts { asked_at, came_at: asked_at + second, ..page(extent, true) })
+        };
+        assert!(go_on(Extent::default(), 0).is_ok());
+        assert!(go_on(Extent::default(), 179).is_ok());
+        // A new key ends the waiting, and the time until the next page is not the server's.
+        assert!(go_on(of("a"), 300).is_ok());
+        assert!(go_on(Extent::default(), 1_000).is_ok());
+        assert!(go_on(of("a"), 1_179).is_ok());
+        assert_eq!(go_on(of("a"), 1_180), Err(PageError::Stalled(3)));
+    }
+
+    #[test]
+    fn the_pages_of_a_listing_name_one_bucket() {
+        let mut course = Course::default();
+        let mut go_on = |name: Option<&str>| {
+            course.go_on(PageFacts { name: name.map(str::to_owned), ..page(Extent::default(), false) })
+        };
+        for name in [None, Some("b"), None, Some("b")] {
+            assert_eq!(go_on(name), Ok(()));
+        }
+        assert_eq!(go_on(Some("c")), Err(PageError::Name { said: "c".into(), before: "b".into() }));
+    }
+
+    #[test]
+    fn the_moment_of_the_last_page_is_known() {
+        let known = Timestamp::from_unix(784_111_777, 0);
+        for (date, want) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(known)),
+            (" 06 Nov 1994 09:49:37 +0100 ", Some(known)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+            ("Mon, 06 Nov 1994 08:49:37 GMT", None),
+            ("784111777", None),
+            ("", None),
+        ] {
+            assert_eq!(moment(date), want, "{date:?}");
+            let mut course = Course::default();
+            course.go_on(PageFacts { date: moment(date), ..page(Extent::default(), false) }).unwrap();
+            assert_eq!(course.told_at, want);
         }
     }
 }

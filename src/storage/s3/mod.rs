@@ -6,9 +6,11 @@
 //! takes any document for the last page of a listing, so that a page that is none, or that says nothing of how it goes on,
 //! is turned into an error: a short listing looks like files that are gone.
 
+mod client;
 mod course;
 mod editor;
 mod page;
+mod redirect;
 mod xml;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use object_store::{
 
 use self::course::{COURSE, Course};
 use self::editor::Connector;
+pub(super) use self::redirect::Redirected;
 use crate::model::{BadEntry, BadReason, Hides};
 
 /// A bucket, or what lies below a prefix of one.

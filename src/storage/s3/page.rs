@@ -28,6 +28,33 @@ pub(super) enum PageError {
     /// It is one of many that bring nothing.
     #[error("the listing goes round in a circle: more than {0} answers in a row had no new key")]
     Barren(usize),
+    /// It is one of some that bring nothing for too long.
+    #[error("the listing does not end: for more than {0} minutes no answer had a new key")]
+    Stalled(u64),
+    /// It has more or fewer entries than it says.
+    #[error("the server says that its answer lists {said:?} entries (KeyCount), but it lists {found}")]
+    Count {
+        /// What it says.
+        said: String,
+        /// What it has.
+        found: usize,
+    },
+    /// It lists what was not asked for.
+    #[error("the server was asked to list {asked:?} and answers that it lists {said:?} (Prefix)")]
+    Prefix {
+        /// What it says.
+        said: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// It is of another bucket than the pages before it.
+    #[error("the answers of one listing are of two buckets, {before:?} and {said:?} (Name)")]
+    Name {
+        /// What it says.
+        said: String,
+        /// What the first one said.
+        before: String,
+    },
 }
 
 /// Checks that `text`, the answer to a request for what comes behind `token`, is a page that says how it goes on.
@@ -57,6 +84,21 @@ pub(super) fn check(text: &str, token: Option<&str>) -> Result<(), PageError> {
         (None, Some(true)) => Err(PageError::NoToken),
         // There are servers that say nothing where there is no more.
         (Some(_), _) | (None, Some(false) | None) => Ok(()),
+    }
+}
+
+/// Checks what a page that has so many `entries`, and was asked for below `prefix`, says of itself beside them in `frame`.
+///
+/// # Errors
+/// When it says something else: the listing cannot be trusted then. What it does not say is not missed.
+pub(super) fn check_fields(frame: &str, entries: usize, prefix: &str) -> Result<(), PageError> {
+    let count = text_of(frame, "KeyCount").filter(|count| !count.is_empty());
+    if let Some(said) = count.filter(|said| said.parse() != Ok(entries)) {
+        return Err(PageError::Count { said: shortened(said), found: entries });
+    }
+    match text_of(frame, "Prefix").map(unescape) {
+        Some(said) if said.trim() != prefix.trim() => Err(PageError::Prefix { said, asked: prefix.to_owned() }),
+        _ => Ok(()),
     }
 }
 
@@ -107,6 +149,30 @@ mod tests {
             ("{}".into(), other("no XML")),
         ] {
             assert_eq!(check(&text, None), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_page_says_of_itself_is_checked_where_it_says_it() {
+        let count = |said: &str, found| Err(PageError::Count { said: said.to_owned(), found });
+        let lists = |said: &str, asked: &str| Err(PageError::Prefix { said: said.to_owned(), asked: asked.to_owned() });
+        for (frame, entries, prefix, want) in [
+            ("", 3, "1/", Ok(())),
+            ("<KeyCount>3</KeyCount><Prefix>1/</Prefix>", 3, "1/", Ok(())),
+            ("<KeyCount/><Prefix/>", 0, "", Ok(())),
+            ("<KeyCount> 0 </KeyCount><Prefix></Prefix>", 0, "", Ok(())),
+            ("<Prefix>a&amp;b &#xE9;/</Prefix>", 0, "a&b é/", Ok(())),
+            ("<Prefix> a/</Prefix>", 0, " a/", Ok(())),
+            ("<KeyCount>7</KeyCount>", 2, "", count("7", 2)),
+            ("<KeyCount>1</KeyCount>", 2, "", count("1", 2)),
+            ("<KeyCount>-1</KeyCount>", 0, "", count("-1", 0)),
+            ("<KeyCount>many</KeyCount>", 1, "", count("many", 1)),
+            ("<Prefix>1</Prefix>", 0, "1/", lists("1", "1/")),
+            ("<Prefix>2/</Prefix>", 0, "1/", lists("2/", "1/")),
+            ("<Prefix/>", 0, "1/", lists("", "1/")),
+            ("<Prefix>1/</Prefix>", 0, "", lists("1/", "")),
+        ] {
+            assert_eq!(check_fields(frame, entries, prefix), want, "{frame} {entries} {prefix:?}");
         }
     }
 
