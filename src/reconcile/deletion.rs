@@ -8,7 +8,7 @@ use super::cancel::Cancel;
 use super::evidence::{Found, of_orphan};
 use super::guard::{Cleared, Verdict};
 use super::identity::{Seen, Standing, changed_storage};
-use super::looks::Looks;
+use super::looks::{Looks, code_of};
 use super::plan::{OrphanPlan, SkipReason};
 use super::report::{Action, Evidence, FindingKind, Observer, Phase, Progress, Report};
 use super::run::Planned;
@@ -172,7 +172,7 @@ impl Deletion<'_, '_> {
             Glance::Unknown(why) => {
                 self.keep(doomed, SkipReason::Unanswered);
                 let message = format!("{key:?} could not be looked for, so its record is kept: {}", why.message);
-                self.report.note("head_failed", message, Some(key));
+                self.report.note(code_of(&why), message, Some(key));
             }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::closing::Whose;
 use super::evidence::{self, About, Found};
 use super::first_look::Respelled;
+use super::looks::code_of;
 use super::numbers::Numbers;
 use super::plan::SkipReason;
 use super::report::{Action, FindingKind, IndexSide, Phase, Progress};
@@ -103,9 +104,10 @@ impl Run<'_> {
                 }
                 MoveProof::NotGone(Glance::Unknown(why)) if !stays => {
                     let key = prefix.key_of(&claim.record.path);
+                    let code = code_of(&why);
                     let why = why.message;
                     let message = format!("{key:?} could not be looked for, so its record is not moved: {why}");
-                    self.report.note("head_failed", message, Some(key));
+                    self.report.note(code, message, Some(key));
                     self.report.tally.moved += 1;
                     self.tell_move(&claim, whose, Action::Skip, SAME_FILE, Some(SkipReason::Unanswered));
                     continue;

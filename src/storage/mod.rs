@@ -18,4 +18,4 @@ pub use listed::SeenMount;
 pub use listing::{Batch, Doubt, Listing, Span, Step};
 pub use open::{OpenError, Storage, check_url, open};
 pub use reader::{Claim, Glance, MoveProof, StorageReader};
-pub use trouble::{Trouble, UNREACHABLE};
+pub use trouble::{REDIRECTED, Trouble, UNREACHABLE};

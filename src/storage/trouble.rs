@@ -19,7 +19,7 @@ pub struct Trouble {
 pub const UNREACHABLE: &str = "storage_unreachable";
 
 /// The word for a server that sends the client elsewhere.
-pub(super) const REDIRECTED: &str = "storage_redirected";
+pub const REDIRECTED: &str = "storage_redirected";
 
 /// How the storage library tells the status of an answer.
 const STATUS: &str = "status code: ";

@@ -7,7 +7,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::{Value, json};
 use storm_index::index::{Access, Index, NewUser};
-use storm_index::model::Timestamp;
+use storm_index::model::{Timestamp, UnreadableMarker};
 use storm_index::reconcile::{
     Action, Evidence, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
     Tally,
@@ -100,9 +100,7 @@ fn law_07_an_unmounted_disk_refuses_every_run() {
     };
     refused_everywhere("mounted");
     assert_eq!(std::fs::read_dir(playground.path("files")).unwrap().count(), 0, "nothing was written there");
-    // A damaged marker is no better than none, and another disk no better than an empty one.
-    playground.write(MARKER, "{");
-    refused_everywhere("names no storage");
+    // Another disk is no better than an empty one.
     let other = Uuid::now_v7();
     playground.write(MARKER, &marker_document(other, Timestamp::from_micros(0)));
     refused_everywhere(&other.to_string());
@@ -167,10 +165,15 @@ fn law_07_on_every_storage() {
             assert_eq!(code(&run(&wrong.storage(), &index, &forced(Mode::Clean)).await), None);
             let id = index.binding().await.unwrap().unwrap();
             assert_eq!(wrong.storage().marker().read().await, MarkerState::Found(id), "{kind:?}");
+            // What is no marker is not overwritten, with or without records.
             wrong.put(MARKER, b"damaged").await;
-            assert_eq!(code(&run(&wrong.storage(), &index, &Request::new(Mode::Sync)).await), None);
-            let again = index.binding().await.unwrap().unwrap();
-            assert_eq!(wrong.storage().marker().read().await, MarkerState::Found(again), "{kind:?}");
+            for request in [Request::new(Mode::Sync), forced(Mode::Full), Request::new(Mode::Audit)] {
+                let report = run(&wrong.storage(), &index, &request).await;
+                assert_eq!((code(&report), report.status), (Some(RefusalCode::MarkerUnreadable), Status::Successful));
+                assert_eq!(report.tally, Tally::default(), "{kind:?}");
+            }
+            let damaged = MarkerState::Damaged(UnreadableMarker::NoJson(7));
+            assert_eq!(wrong.storage().marker().read().await, damaged, "{kind:?}");
             run(&storage, &index, &Request::new(Mode::Sync)).await;
             assert_eq!(storage.marker().read().await, MarkerState::Found(index.binding().await.unwrap().unwrap()));
         });
@@ -313,6 +316,9 @@ fn law_07_a_marker_that_turns_between_two_batches_ends_the_deleting() {
                 let problems: Vec<&str> = report.problems.iter().map(|p| p.code.as_str()).collect();
                 match turn {
                     Turn::Fails => assert_eq!((code(&report), problems), (None, vec!["marker_unreadable"])),
+                    Turn::Becomes(ref text) if text == "{" => {
+                        assert_eq!((code(&report), problems), (Some(RefusalCode::MarkerUnreadable), vec![]));
+                    }
                     _ => assert_eq!((code(&report), problems), (Some(RefusalCode::WrongStorage), vec![]), "{turn:?}"),
                 }
             }
@@ -597,14 +603,89 @@ fn law_07_a_marker_may_have_a_byte_order_mark() {
     }
 }
 
+/// A run, an audit, a dry run and `storage bind` leave it as it is, whatever the index knows.
 #[test]
-fn law_07_that_a_damaged_marker_is_replaced_is_told() {
-    let playground = Playground::with_user();
-    playground.write(MARKER, "{");
-    let ran = playground.rebuild(&["--mode", "sync"]).ends(0);
-    assert!(ran.err.contains(MARKER) && ran.err.contains("is replaced"), "{ran:?}");
-    assert_eq!(marker_id(&playground), bound(&playground));
-    assert!(!playground.rebuild(&["--mode", "sync"]).ends(0).err.contains("replaced"));
+fn law_07_an_object_in_the_place_of_the_marker_is_never_overwritten() {
+    const LARGE: u64 = 40 << 30;
+    // What the index knows: nothing, records, and records of a storage that it is bound to.
+    for (records, is_bound) in [(false, false), (true, false), (true, true), (false, true)] {
+        for (content, what) in [
+            (Some("{"), "an object of 1 bytes that is not JSON"),
+            (Some(""), "an empty object"),
+            (Some("{\"storage_id\": \"mine\"}"), "without a storage_id that is a UUID"),
+            (None, "an object of 42949672960 bytes"),
+        ] {
+            let playground = synced(3);
+            if !records {
+                (0..3).for_each(|n| playground.remove(&format!("1/f{n}")));
+                playground.rebuild(&["--mode", "clean", "--force"]).ends(0);
+            }
+            if !is_bound {
+                unbind(&playground);
+            }
+            let (before, known) = (playground.dump(), bound(&playground));
+            let place = playground.path("files").join(MARKER);
+            match content {
+                Some(content) => std::fs::write(&place, content).unwrap(),
+                None => std::fs::File::create(&place).unwrap().set_len(LARGE).unwrap(),
+            }
+            for args in EVERY_RUN {
+                let ran = playground.rebuild(args).ends(3);
+                let refusal = &ran.result()["refusal"];
+                assert_eq!(
+                    (&ran.json()["status"], &refusal["code"]),
+                    (&json!("SUCCESSFUL"), &json!("marker_unreadable"))
+                );
+                let message = refusal["message"].as_str().unwrap();
+                for word in [what, MARKER, "nothing was changed", "move that object away"] {
+                    assert!(message.contains(word), "{message}");
+                }
+                assert_eq!(message.contains("bind --force"), is_bound, "{message}");
+                assert_eq!((&ran.result()["files_on_disk"], &ran.result()["files_in_db"]), (&json!(0), &json!(0)));
+            }
+            for args in [&["storage", "bind"][..], &["storage", "bind", "--force"]] {
+                playground.run(args).ends(3).complains(&[what, "nothing was changed", "move that object away"]);
+            }
+            let status = playground.run(&["storage", "status", "--format", "json"]).ends(3).json();
+            assert_eq!((&status["marker"], &status["code"]), (&json!("damaged"), &json!("marker_unreadable")));
+            assert_eq!((playground.dump(), bound(&playground)), (before, known.clone()));
+            match content {
+                Some(content) => assert_eq!(std::fs::read_to_string(&place).unwrap(), content),
+                None => assert_eq!(std::fs::metadata(&place).unwrap().len(), LARGE),
+            }
+            // The owner's way out, as the message says.
+            std::fs::rename(&place, playground.path("files/1-moved-away")).unwrap();
+            if is_bound && records {
+                playground.rebuild(&["--mode", "sync"]).ends(3);
+                playground.run(&["storage", "bind", "--force"]).ends(0);
+                assert_eq!(bound(&playground), known);
+            }
+            playground.rebuild(&["--mode", "sync"]).ends(0);
+            assert_eq!(marker_id(&playground), bound(&playground));
+        }
+    }
+}
+
+/// Another program may put an object there between the look and the write; then the write is refused or not tried again.
+#[test]
+fn law_07_an_object_that_comes_there_meanwhile_is_not_overwritten() {
+    for no_conditions in [false, true] {
+        let playground = Playground::with_user();
+        let server = S3Server::start();
+        server.put("1/a", b"x");
+        for args in [&["rebuild", "--format", "json", "--mode", "sync"][..], &["storage", "bind", "--force"]] {
+            {
+                let mut faults = server.faults();
+                (faults.no_conditions, faults.faster) = (no_conditions, Some(b"theirs".to_vec()));
+            }
+            let ran = on_s3(&playground, &server, args).ends(3);
+            assert!(ran.err.contains("an object of 6 bytes that is not JSON"), "{ran:?}");
+            assert_eq!(server.get(MARKER).unwrap(), b"theirs".as_slice());
+            assert_eq!((bound(&playground), playground.paths().len()), (None, 0));
+            server.faults().faster = None;
+            server.remove(MARKER);
+        }
+    }
 }
 
 #[test]
@@ -633,19 +714,14 @@ fn law_07_status_tells_and_bind_mends() {
     let unchecked = playground.run(&["storage", "status", "--identity", "none", "--format", "json"]).ends(0).json();
     assert_eq!(unchecked["marker"], "unchecked");
 
-    // The right storage has lost its marker, or it is damaged: it gets the same id again.
-    for damage in [None, Some("{")] {
-        std::fs::remove_file(playground.path("files").join(MARKER)).unwrap();
-        if let Some(damage) = damage {
-            playground.write(MARKER, damage);
-        }
-        let refused = status(3);
-        assert_eq!((&refused["run"], &refused["code"]), (&json!("refused"), &json!("wrong_storage")));
-        playground.run(&["storage", "bind"]).ends(2).complains(&[&id, "the same id"]);
-        assert_eq!(marker_id(&playground), None);
-        playground.run(&["storage", "bind", "--force"]).ends(0);
-        assert_eq!((marker_id(&playground), bound(&playground)), (Some(id.clone()), Some(id.clone())));
-    }
+    // The right storage has lost its marker: it gets the same id again.
+    std::fs::remove_file(playground.path("files").join(MARKER)).unwrap();
+    let refused = status(3);
+    assert_eq!((&refused["run"], &refused["code"]), (&json!("refused"), &json!("wrong_storage")));
+    playground.run(&["storage", "bind"]).ends(2).complains(&[&id, "the same id"]);
+    assert_eq!(marker_id(&playground), None);
+    playground.run(&["storage", "bind", "--force"]).ends(0);
+    assert_eq!((marker_id(&playground), bound(&playground)), (Some(id.clone()), Some(id.clone())));
     // On another storage the index is bound to that one's id, and its marker stays as it is.
     let other = Uuid::now_v7();
     let document = marker_document(other, Timestamp::from_micros(0));

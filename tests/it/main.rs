@@ -37,6 +37,7 @@ mod people_keys;
 mod postgres;
 mod races;
 mod readme;
+mod redirects;
 mod restore;
 mod restore_cancelled;
 mod revived;

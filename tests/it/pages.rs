@@ -104,6 +104,9 @@ fn law_06_what_is_no_page_is_no_end() {
             (page_of(&tens(5), "<EncodingType>url</EncodingType>"), "EncodingType"),
             (page_of(&["<![CDATA[1/k60]]>".to_owned()], LAST), "CDATA"),
             (no_token(5), "NextContinuationToken"),
+            (page_of(&tens(5), "<KeyCount>7</KeyCount>"), "KeyCount"),
+            (page_of(&[], "<KeyCount>1</KeyCount>"), "KeyCount"),
+            (page_of(&tens(5), "<Prefix>2/</Prefix>"), "Prefix"),
         ] {
             // As the only answer, and as that behind a good one.
             for first in [None, Some(page_of(&tens(0), &more("t")))] {
@@ -134,6 +137,27 @@ fn law_06_what_is_no_page_is_no_end() {
             let (objects, _, doubt) = all(&world.backend.storage(), None).await;
             assert_eq!((objects.len(), doubt), (10, None), "{answer}");
         }
+    });
+}
+
+/// The answers of one listing are of one bucket, whatever its name; each listing may begin with another one.
+#[test]
+fn law_06_a_page_of_another_bucket_is_no_page() {
+    let places = places();
+    block_on(async {
+        let world = World::new(&places).await;
+        let other = |page: String| page.replace("<Name>bucket</Name>", "<Name>alias</Name>");
+        server(world.backend).faults().blind = true;
+        world.answer([page_of(&tens(0), &more("t")), other(page_of(&tens(1), LAST))]);
+        let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+        // It is taken up once behind its last key, and then by pages of one name.
+        assert_eq!((objects.len(), doubt), (20, None));
+        // Twice: what comes behind is unknown.
+        let pages = [page_of(&tens(0), &more("t")), other(page_of(&[], &more("u"))), page_of(&[], &more("v"))];
+        world.answer(pages.into_iter().chain([other(page_of(&[], LAST))]));
+        let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+        assert_eq!(objects.len(), 10);
+        assert!(doubt.unwrap().to_string().contains("two buckets"));
     });
 }
 

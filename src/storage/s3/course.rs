@@ -34,7 +34,6 @@ pub(super) struct Course {
     /// The bucket that the pages name, if they do.
     name: Option<String>,
     /// The moment of the last page by the server's clock, if it said so: as of then the keys are listed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the check of a listing against later HEAD answers"))]
     pub(super) told_at: Option<Timestamp>,
 }
 

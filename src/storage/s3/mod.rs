@@ -130,3 +130,51 @@ fn unaddressable(key: &str) -> Error {
     let entry = BadEntry { shown: key.to_owned(), reason: BadReason::Unaddressable, hides: Hides::Key(key.to_owned()) };
     Error::Generic { store: "S3", source: Box::new(entry) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use chrono::DateTime;
+    use object_store::ObjectStoreExt as _;
+
+    use super::*;
+
+    /// Starts a server that gives these answers, each on a connection of its own, and returns a bucket on it.
+    fn bucket_answering(answers: &'static [&'static str]) -> S3Bucket {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut client, _) = listener.accept().unwrap();
+                let _ = client.read(&mut [0; 65_536]);
+                let _ = client.write_all(answer.as_bytes());
+            }
+        });
+        let builder = AmazonS3Builder::new().with_bucket_name("b").with_endpoint(endpoint).with_allow_http(true);
+        S3Bucket::new(builder.with_skip_signature(true), Path::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_head_says_when_an_object_was_written() {
+        let bucket = bucket_answering(&["HTTP/1.1 200 OK\r\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             etag: \"e\"\r\ncontent-length: 7\r\nconnection: close\r\n\r\n"]);
+        let found = bucket.head(&Path::from("a")).await.unwrap();
+        assert_eq!(found.last_modified, DateTime::from_timestamp(784_111_777, 0).unwrap());
+        assert_eq!((found.size, found.e_tag.as_deref()), (7, Some("\"e\"")));
+    }
+
+    #[tokio::test]
+    async fn a_list_answer_says_as_of_when_it_is() {
+        let bucket = bucket_answering(&["HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             connection: close\r\n\r\n<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"]);
+        let course = Course::shared();
+        let mut items = bucket.inner.list(None);
+        let first = COURSE.scope(Arc::clone(&course), items.next()).await;
+        assert!(first.is_none(), "{first:?}");
+        let told_at = course.lock().unwrap().told_at;
+        assert_eq!(told_at.map(crate::model::Timestamp::micros), Some(784_111_777_000_000));
+    }
+}

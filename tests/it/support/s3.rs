@@ -30,6 +30,16 @@ struct Stored {
     written: u64,
 }
 
+/// How requests of one kind are answered, whatever there is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Detour {
+    /// `HEAD`, `GET`, `PUT` or, for GET requests of a list, `LIST`.
+    pub(crate) of: &'static str,
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+}
+
 /// What goes wrong, and what was asked.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -37,6 +47,10 @@ pub(crate) struct Faults {
     pub(crate) refuse_lists_from: Option<usize>,
     /// List requests are answered by these texts, one after the other, and by the last one for ever.
     pub(crate) pages: VecDeque<String>,
+    /// Requests of some kind are answered by this.
+    pub(crate) detour: Option<Detour>,
+    /// How many of them there were.
+    pub(crate) detours: usize,
     /// HEAD requests for this key are refused.
     pub(crate) refuse_head: Option<String>,
     /// HEAD requests for keys that begin so are refused.
@@ -80,6 +94,15 @@ impl Shared {
         if faults.pages.len() > 1 { faults.pages.pop_front() } else { faults.pages.front().cloned() }
     }
 
+    /// Returns what a request is answered by, if not by what there is.
+    fn detour(&self, method: &str, query: &str) -> Option<Detour> {
+        let mut faults = self.faults.lock().unwrap();
+        let kind = if query.contains("list-type=2") { "LIST" } else { method };
+        let detour = faults.detour.clone().filter(|detour| detour.of == kind)?;
+        faults.detours += 1;
+        Some(detour)
+    }
+
     fn put(&self, key: &str, content: &[u8]) -> String {
         let mut clock = self.clock.lock().unwrap();
         *clock += 1;
@@ -117,12 +140,19 @@ impl S3Server {
                 let _ = socket.set_nodelay(true);
                 let (service, played) = (service.clone(), Arc::clone(&played));
                 let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                    let page = played.next_page(request.uri().query().unwrap_or_default());
+                    let query = request.uri().query().unwrap_or_default();
+                    let detour = played.detour(request.method().as_str(), query);
+                    let page = if detour.is_some() { None } else { played.next_page(query) };
                     let service = service.clone();
                     async move {
-                        match page {
-                            Some(page) => Ok(hyper::Response::new(s3s::Body::from(page))),
-                            None => hyper::service::Service::call(&service, request).await,
+                        match (detour, page) {
+                            (Some(Detour { status, headers, body, .. }), _) => {
+                                let answer = hyper::Response::builder().status(status);
+                                let answer = headers.into_iter().fold(answer, |a, (name, value)| a.header(name, value));
+                                Ok(answer.body(s3s::Body::from(body)).unwrap())
+                            }
+                            (None, Some(page)) => Ok(hyper::Response::new(s3s::Body::from(page))),
+                            (None, None) => hyper::service::Service::call(&service, request).await,
                         }
                     }
                 });
