@@ -185,8 +185,8 @@ fn unwritten(error: &Error) -> MarkerError {
     if trouble.code == REDIRECTED { MarkerError::Redirected(trouble) } else { MarkerError::Unwritable(trouble) }
 }
 
-/// Tells whether the storage understood a write and said no, or is elsewhere, so that another one would only be a way
-/// around its word.
+/// Tells whether the storage understood a write and said no, or redirected it, so that another write would only be a way
+/// around its answer.
 fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
         || is_there_already(error)

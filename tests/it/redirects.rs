@@ -173,7 +173,7 @@ fn law_18_a_marker_is_not_written_elsewhere() {
     assert_eq!((elsewhere.asked(), world.playground.paths().len()), (0, 0));
 }
 
-/// What gives the credentials does not send anybody elsewhere either.
+/// A redirect of a service that gives credentials is not followed either.
 #[test]
 fn law_18_credentials_come_from_the_named_place_only() {
     let (playground, elsewhere) = (Playground::with_user(), Elsewhere::start());
