@@ -78,16 +78,16 @@ fn a_probe_is_told_of_a_storage_that_is_not_the_one_of_the_index() {
     tells(&[], "ok", Some(true));
     // Where nobody asks for a marker, one that says otherwise is heard all the same.
     let marker = playground.path("files/.storm-index/identity.json");
-    for (content, unasked) in [
-        (r#"{"storage_id":"00000000-0000-4000-8000-000000000001"}"#, ("wrong_storage", None)),
-        ("no marker", ("ok", Some(true))),
-        ("", ("ok", Some(true))),
+    for (content, asked, unasked) in [
+        (r#"{"storage_id":"00000000-0000-4000-8000-000000000001"}"#, "wrong_storage", ("wrong_storage", None)),
+        ("no marker", "marker_unreadable", ("ok", Some(true))),
+        ("", "wrong_storage", ("ok", Some(true))),
     ] {
         match content {
             "" => std::fs::remove_file(&marker).unwrap(),
             _ => std::fs::write(&marker, content).unwrap(),
         }
-        tells(&[], "wrong_storage", None);
+        tells(&[], asked, None);
         tells(&["--identity", "none"], unasked.0, unasked.1);
     }
     // Without records an index is about nothing yet.

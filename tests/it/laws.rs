@@ -439,7 +439,7 @@ fn adoption_rebuilds_a_lost_index_from_the_storage_alone() {
             "loose",
             "teams/alpha/t",
             "teams/beta/u",
-            ".storm-index/identity.json",
+            ".storm-index/another.json",
         ];
         let store = memory_with(keys.map(str::to_owned)).await;
         let storage = Storage::new(store);
@@ -568,7 +568,7 @@ fn law_14_a_hundred_thousand_findings_leave_a_small_report() {
 fn one_user_and_the_whole_storage() {
     block_on(async {
         let index = index_of(&[""]).await;
-        let store = memory_with(["a", "b/c", ".storm-index/identity.json"].map(str::to_owned)).await;
+        let store = memory_with(["a", "b/c", ".storm-index/another.json"].map(str::to_owned)).await;
         let storage = Storage::new(store);
         let report = run(&storage, &index, &Request::new(Mode::Sync)).await;
         assert_eq!((report.tally.created, report.tally.unclaimed), (2, 0));
