@@ -256,7 +256,7 @@ impl Reconciler {
             proof: if request.moves { self.storage.renames() } else { RenameProof::Nothing },
             mounts,
             wrong: HashSet::new(),
-            as_of: None,
+            as_of: Some(clock::now()),
             looks: Looks::new(&self.storage),
             unsettled: false,
             observer,

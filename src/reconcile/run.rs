@@ -140,7 +140,7 @@ impl Run<'_> {
             self.scopes.distrust_span(span);
         }
         let last = batch.objects.last().map(|o| o.key.clone());
-        self.as_of = batch.as_of;
+        self.as_of = batch.as_of.or(self.as_of);
         for object in batch.objects {
             self.object(object).await?;
         }

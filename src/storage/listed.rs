@@ -43,10 +43,11 @@ impl SeenMount {
 
 /// Takes the items of an object store.
 pub(super) fn items_of(store: BoxStream<'static, Result<ObjectMeta, Error>>) -> Items {
-    store.map(|item| item.map(|meta| Listed::Object(object_of(meta))).or_else(entry_of)).boxed()
+    store.map(|item| item.map(|meta| Listed::Object(object_of(meta)))).boxed()
 }
 
-fn object_of(meta: ObjectMeta) -> ObjectFacts {
+/// Returns the facts of an object of a store.
+pub(super) fn object_of(meta: ObjectMeta) -> ObjectFacts {
     ObjectFacts {
         key: String::from(meta.location),
         size: meta.size,
@@ -55,16 +56,5 @@ fn object_of(meta: ObjectMeta) -> ObjectFacts {
         etag: meta.e_tag.map(|tag| unquoted(&tag).into_owned()).filter(|tag| !tag.is_empty()),
         file_id: None,
         device: None,
-    }
-}
-
-/// An entry of its own trouble, or the end of the listing.
-fn entry_of(error: Error) -> Item {
-    match error {
-        Error::Generic { store, source } => match source.downcast::<BadEntry>() {
-            Ok(entry) => Ok(Listed::Bad(*entry)),
-            Err(source) => Err(Error::Generic { store, source }),
-        },
-        other => Err(other),
     }
 }

@@ -24,6 +24,7 @@ pub struct Storage {
     etag: EtagMeaning,
     renames: RenameProof,
     disk: Option<LocalDisk>,
+    bucket: Option<Arc<S3Bucket>>,
     hidden: Arc<[String]>,
 }
 
@@ -33,7 +34,14 @@ impl Storage {
     /// Its listing has to be ordered by the bytes of the keys (ordinary S3, GCS and memory are); one that is not is
     /// noticed and ends as an incomplete listing. For a local directory use [`Storage::local`].
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, etag: EtagMeaning::Content, renames: RenameProof::Nothing, disk: None, hidden: Arc::default() }
+        Self {
+            store,
+            etag: EtagMeaning::Content,
+            renames: RenameProof::Nothing,
+            disk: None,
+            bucket: None,
+            hidden: Arc::default(),
+        }
     }
 
     /// Opens a local directory.
@@ -53,7 +61,7 @@ impl Storage {
         let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown.clone(), e.to_string()))?;
         let store = disk.marker_store().map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
         let (etag, renames) = (EtagMeaning::Place, RenameProof::File);
-        Ok(Self { store, etag, renames, disk: Some(disk), hidden: Arc::default() })
+        Ok(Self { store, etag, renames, disk: Some(disk), bucket: None, hidden: Arc::default() })
     }
 
     /// Says what a different entity tag means on this storage.
@@ -98,7 +106,7 @@ impl Storage {
     /// Returns a handle that can only read.
     pub fn reader(&self) -> StorageReader {
         let (store, hidden) = (Arc::clone(&self.store), Arc::clone(&self.hidden));
-        StorageReader::new(store, self.etag, self.renames, self.disk.clone(), hidden)
+        StorageReader::new(store, self.etag, self.renames, self.disk.clone(), self.bucket.clone(), hidden)
     }
 
     /// Returns the handle that can read and write the marker, and nothing else.
@@ -168,7 +176,10 @@ impl OpenError {
 pub fn open(url: &str) -> Result<Storage, OpenError> {
     match place(url)? {
         Place::Directory(root) => Storage::local(root),
-        Place::Bucket(bucket) => Ok(Storage::new(Arc::new(bucket)).with_fingerprints()),
+        Place::Bucket(bucket) => {
+            let storage = Storage::new(bucket.store()).with_fingerprints();
+            Ok(Storage { bucket: Some(Arc::new(bucket)), ..storage })
+        }
         Place::Memory => Ok(Storage::new(Arc::new(InMemory::new()))),
     }
 }

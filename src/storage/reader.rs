@@ -8,9 +8,10 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
 use super::identity::{self, MarkerState};
-use super::listed::items_of;
+use super::listed::{Items, items_of};
 use super::listing::{Again, Listing};
 use super::local::LocalDisk;
+use super::s3::S3Bucket;
 use super::trouble::{Trouble, UNREACHABLE, is_silence, trouble_of};
 use crate::model::{
     EtagMeaning, FileSystem, ObjectFacts, Orphan, Prefix, RenameProof, Timestamp, is_reserved, parent_of,
@@ -26,6 +27,7 @@ pub struct StorageReader {
     etag: EtagMeaning,
     renames: RenameProof,
     disk: Option<LocalDisk>,
+    bucket: Option<Arc<S3Bucket>>,
     hidden: Arc<[String]>,
 }
 
@@ -96,9 +98,10 @@ impl StorageReader {
         etag: EtagMeaning,
         renames: RenameProof,
         disk: Option<LocalDisk>,
+        bucket: Option<Arc<S3Bucket>>,
         hidden: Arc<[String]>,
     ) -> Self {
-        Self { store, etag, renames, disk, hidden }
+        Self { store, etag, renames, disk, bucket, hidden }
     }
 
     /// Returns what a different entity tag says on this storage.
@@ -146,13 +149,22 @@ impl StorageReader {
             Ok(prefix) => prefix,
             Err(e) => return Listing::new(Box::pin(stream::iter([Err(Error::from(e))])), None, hidden),
         };
-        let items = items_of(self.store.list(prefix.as_ref()));
-        let store = Arc::clone(&self.store);
+        let items = self.items(prefix.as_ref(), None);
+        let this = self.clone();
         let again = move |last: &str| match Path::parse(last) {
-            Ok(last) => items_of(store.list_with_offset(prefix.as_ref(), &last)),
+            Ok(last) => this.items(prefix.as_ref(), Some(&last)),
             Err(e) => stream::iter([Err(Error::from(e))]).boxed(),
         };
         Listing::new(items, Some(Box::new(again) as Again), hidden)
+    }
+
+    fn items(&self, prefix: Option<&Path>, behind: Option<&Path>) -> Items {
+        match (&self.bucket, behind) {
+            (Some(bucket), None) => bucket.listing(prefix),
+            (Some(bucket), Some(behind)) => bucket.listing_behind(prefix, behind),
+            (None, None) => items_of(self.store.list(prefix)),
+            (None, Some(behind)) => items_of(self.store.list_with_offset(prefix, behind)),
+        }
     }
 
     /// Returns the names of the folders at the top, in no particular order.

@@ -1,4 +1,4 @@
-//! S3 as an object store whose listing survives the keys that the storage library cannot hold.
+//! S3, with a listing that survives the keys that the storage library cannot hold.
 //!
 //! The library fails a whole page for one key such as `a//b` and strips the slash of a folder marker `dir/`, which then
 //! looks like an object `dir`, out of order. So list answers are edited on the way in: empty folder markers, which are
@@ -13,30 +13,26 @@ mod page;
 mod redirect;
 mod xml;
 
-use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 
-use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{ObjectMeta, ObjectStore, Result};
 
 use self::course::{COURSE, Course};
 use self::editor::Connector;
 pub(super) use self::redirect::Redirected;
+use super::listed::{Item, Items, Listed, object_of};
 use crate::model::{BadEntry, BadReason, Hides};
 
 /// A bucket, or what lies below a prefix of one.
 #[derive(Debug)]
 pub(super) struct S3Bucket {
-    inner: PrefixStore<AmazonS3>,
+    inner: Arc<PrefixStore<AmazonS3>>,
     /// Empty, or the prefix with a slash at its end.
     below: String,
 }
@@ -46,89 +42,61 @@ impl S3Bucket {
     pub(super) fn new(builder: AmazonS3Builder, prefix: Path) -> Result<Self> {
         let client = builder.with_http_connector(Connector).build()?;
         let below = if prefix.as_ref().is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { inner: PrefixStore::new(client, prefix), below })
+        Ok(Self { inner: Arc::new(PrefixStore::new(client, prefix)), below })
     }
 
-    /// Puts what the pages of a listing had aside back among their objects.
-    fn with_odd_keys(
-        &self,
-        mut pages: BoxStream<'static, Result<ObjectMeta>>,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
+    /// Returns the store for everything but listings.
+    pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.inner) as Arc<dyn ObjectStore>
+    }
+
+    /// Lists what lies below `prefix`, or all.
+    pub(super) fn listing(&self, prefix: Option<&Path>) -> Items {
+        self.entries(self.inner.list(prefix))
+    }
+
+    /// Lists as [`Self::listing`], behind the key `offset`.
+    pub(super) fn listing_behind(&self, prefix: Option<&Path>, offset: &Path) -> Items {
+        self.entries(self.inner.list_with_offset(prefix, offset))
+    }
+
+    /// Puts what the pages of a listing had aside back among their objects, and says as of when each page was listed.
+    fn entries(&self, mut pages: BoxStream<'static, Result<ObjectMeta>>) -> Items {
         let (course, below) = (Course::shared(), self.below.clone());
-        // The greatest one first.
-        let mut odd: Vec<String> = Vec::new();
-        let mut held: Option<Option<Result<ObjectMeta>>> = None;
+        // What comes out before the page's first object, hence before anything that it could hide; the last one is next.
+        let mut ahead: Vec<Listed> = Vec::new();
+        let mut held: Option<Option<Item>> = None;
+        let mut told_at = None;
         Box::pin(stream::poll_fn(move |context| {
-            // What a page had aside comes out before the page's first object, hence before anything it could hide. Of a
-            // page that has none it comes out before the next page: there may be any number of such pages.
+            // Of a page that has no object, the odd keys come out before the next page: there may be any number of such.
             if held.is_none() {
                 let polled = COURSE.sync_scope(Arc::clone(&course), || pages.poll_next_unpin(context));
-                let mut new = std::mem::take(&mut course.lock().unwrap_or_else(PoisonError::into_inner).odd);
-                new.sort_unstable_by(|a, b| b.cmp(a));
-                new.append(&mut odd);
-                odd = new;
+                let (mut odd, now) = {
+                    let mut course = course.lock().unwrap_or_else(PoisonError::into_inner);
+                    (std::mem::take(&mut course.odd), course.told_at)
+                };
+                odd.sort_unstable_by(|a, b| b.cmp(a));
+                let odd = odd.iter().map(|key| Listed::Bad(unaddressable(key.strip_prefix(&below).unwrap_or(key))));
+                let mut new: Vec<Listed> = odd.collect();
+                new.extend(now.filter(|_| std::mem::replace(&mut told_at, now) != now).map(Listed::AsOf));
+                new.append(&mut ahead);
+                ahead = new;
                 match polled {
-                    Poll::Ready(item) => held = Some(item),
-                    Poll::Pending if odd.is_empty() => return Poll::Pending,
+                    Poll::Ready(item) => held = Some(item.map(|item| item.map(|meta| Listed::Object(object_of(meta))))),
+                    Poll::Pending if ahead.is_empty() => return Poll::Pending,
                     Poll::Pending => {}
                 }
             }
-            Poll::Ready(match odd.pop() {
-                Some(key) => Some(Err(unaddressable(key.strip_prefix(&below).unwrap_or(&key)))),
+            Poll::Ready(match ahead.pop() {
+                Some(entry) => Some(Ok(entry)),
                 None => held.take().flatten(),
             })
         }))
     }
 }
 
-impl fmt::Display for S3Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for S3Bucket {
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.with_odd_keys(self.inner.list(prefix))
-    }
-
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.with_odd_keys(self.inner.list_with_offset(prefix, offset))
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        COURSE.scope(Course::shared(), self.inner.list_with_delimiter(prefix)).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
-    }
-
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
-fn unaddressable(key: &str) -> Error {
-    let entry = BadEntry { shown: key.to_owned(), reason: BadReason::Unaddressable, hides: Hides::Key(key.to_owned()) };
-    Error::Generic { store: "S3", source: Box::new(entry) }
+fn unaddressable(key: &str) -> BadEntry {
+    BadEntry { shown: key.to_owned(), reason: BadReason::Unaddressable, hides: Hides::Key(key.to_owned()) }
 }
 
 #[cfg(test)]
@@ -161,7 +129,7 @@ mod tests {
     async fn a_head_says_when_an_object_was_written() {
         let bucket = bucket_answering(&["HTTP/1.1 200 OK\r\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
              etag: \"e\"\r\ncontent-length: 7\r\nconnection: close\r\n\r\n"]);
-        let found = bucket.head(&Path::from("a")).await.unwrap();
+        let found = bucket.store().head(&Path::from("a")).await.unwrap();
         assert_eq!(found.last_modified, DateTime::from_timestamp(784_111_777, 0).unwrap());
         assert_eq!((found.size, found.e_tag.as_deref()), (7, Some("\"e\"")));
     }
