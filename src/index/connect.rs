@@ -11,6 +11,7 @@ use super::dialect::{Dialect, postgres, sqlite};
 use super::error::IndexError;
 use super::schema::MigrationState;
 use super::secret::without_secret;
+use crate::clock::Clock;
 
 /// What the index is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Index {
     writer: Option<DatabaseConnection>,
     files: Vec<PathBuf>,
     longest_path: usize,
+    /// By which runs go, beside that of the database.
+    pub(super) clock: Clock,
     /// Where a run that only looks leaves its row, if it can.
     pub(super) notes: Option<Notes>,
 }
@@ -96,7 +99,12 @@ impl Index {
         let Opened { reader, writer, files, is_real } = opened;
         let notes = is_real.then(|| Notes { dialect, url: url.to_owned(), connection: Arc::default() });
         // That of the database that is meant, also where an empty one stands in for it.
-        Ok(Self { reader, writer, files, longest_path: dialect.words().longest_path, notes })
+        Ok(Self { reader, writer, files, longest_path: dialect.words().longest_path, clock: Clock::default(), notes })
+    }
+
+    /// Has all that decides about the ends of share links go by `clock` instead of the machine's.
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Returns the files that the database consists of or may make: should they lie within a storage, they are no objects

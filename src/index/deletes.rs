@@ -14,7 +14,6 @@ use super::error::IndexError;
 use super::journal;
 use super::retry::patiently;
 use super::writes::{Writer, json, unix_seconds};
-use crate::clock;
 use crate::model::{RecordId, Timestamp, UserId};
 
 /// A record that may go if it is still what it was.
@@ -54,7 +53,7 @@ impl Writer {
         let words = Dialect::of(&transaction).words();
         let ids = json(candidates.iter().map(|c| c.id));
         let now = versions_now(&transaction, &ids).await?;
-        let linked = linked_ids(&transaction, &ids, clock::now(), words.lock).await.map_err(IndexError::Write)?;
+        let linked = linked_ids(&transaction, &ids, self.clock().now(), words.lock).await.map_err(IndexError::Write)?;
         let fates: Vec<Fate> = candidates
             .iter()
             .map(|c| match now.get(&c.id) {
@@ -101,7 +100,7 @@ pub(super) async fn versions_now(
         .map_err(IndexError::Write)
 }
 
-/// Returns those of the records `ids` (a JSON array) that have an active share link; `lock` keeps all their links as they
+/// Returns those of the records `ids` (a JSON array) that a share link keeps, with `now` by the run's clock; `lock` keeps all their links as they
 /// are, dead ones too, which somebody could otherwise bring back to life.
 pub(super) async fn linked_ids(
     db: &impl ConnectionTrait,
@@ -109,10 +108,13 @@ pub(super) async fn linked_ids(
     now: Timestamp,
     lock: &str,
 ) -> Result<HashSet<RecordId>, sea_orm::DbErr> {
-    let words = Dialect::of(db).words();
+    let dialect = Dialect::of(db);
     // Judged row by row in the list of columns: a condition would leave the dead ones unlocked.
-    let query =
-        format!("SELECT {}, stored_file_id FROM share_links WHERE stored_file_id IN {}{lock}", words.active, words.ids);
+    let query = format!(
+        "SELECT {}, stored_file_id FROM share_links WHERE stored_file_id IN {}{lock}",
+        dialect.keeps_record(),
+        dialect.words().ids
+    );
     let rows = db.query_all_raw(sql(db, &query, [unix_seconds(now).into(), ids.into()])).await?;
     let read = |row: &sea_orm::QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
     let links: Vec<(bool, RecordId)> = rows.iter().map(read).collect::<Result<_, sea_orm::DbErr>>()?;

@@ -21,6 +21,7 @@ use super::process::{is_gone, this_machine, this_process};
 use super::retry::{is_locked, patiently, unconfirmed};
 use super::tasks::{self, Outcome};
 use super::writes::Writer;
+use crate::clock::Clock;
 
 /// How often a run listens whether it is asked to end.
 const LISTENS: Duration = Duration::from_millis(250);
@@ -66,6 +67,8 @@ pub struct Lease {
     under: Under,
     heart: JoinHandle<()>,
     asked_to_end: watch::Receiver<bool>,
+    /// The run's clock.
+    clock: Clock,
 }
 
 /// What a transaction is written under.
@@ -109,7 +112,7 @@ impl Index {
         let (ask, asked_to_end) = watch::channel(false);
         let heart = tokio::spawn(beat(db.clone(), under.clone(), terms.heartbeat, ask));
         step_over(&db, &[Numbered::Records, Numbered::Links]).await;
-        Ok(Lease { db, under, heart, asked_to_end })
+        Ok(Lease { db, under, heart, asked_to_end, clock: self.clock })
     }
 
     async fn take_lease_once(&self, under: &Under, request: &Json) -> Result<(), IndexError> {
@@ -150,7 +153,7 @@ impl Index {
 impl Lease {
     /// Returns the handle that writes as long as the lease is held.
     pub fn writer(&self) -> Writer {
-        Writer::under(self.db.clone(), self.under.clone())
+        Writer::under(self.db.clone(), self.under.clone(), self.clock)
     }
 
     /// Waits until somebody asks the run that holds the lease to end.

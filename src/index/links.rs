@@ -39,7 +39,7 @@ pub struct ShareLink {
     pub path: Option<String>,
     /// The record of the file. No run takes it away, but on SQLite a program that does not ask for foreign keys could.
     pub stored_file_id: RecordId,
-    /// Whether it opens anything now: neither revoked nor expired.
+    /// Whether it opens anything now: neither revoked, nor ended by the database's clock or by the run's.
     pub is_active: bool,
     /// When it ends, as the database has it.
     pub expires_at: Option<String>,
@@ -48,12 +48,13 @@ pub struct ShareLink {
 }
 
 impl Index {
-    /// Returns which of the records `ids` have an active share link.
+    /// Returns which of the records `ids` have a share link that is active by the database's clock or by the run's: no run
+    /// deletes them.
     ///
     /// # Errors
     /// When the index cannot be read.
     pub async fn protected(&self, ids: &[RecordId]) -> Result<HashSet<RecordId>, IndexError> {
-        linked_ids(&self.reader, &json(ids.iter()), clock::now(), "").await.map_err(IndexError::Read)
+        linked_ids(&self.reader, &json(ids.iter()), self.clock.now(), "").await.map_err(IndexError::Read)
     }
 
     /// Makes a link to a file that has a record.

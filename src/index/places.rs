@@ -10,7 +10,6 @@ use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::links::{ShareLink, told};
 use super::writes::unix_seconds;
-use crate::clock;
 use crate::model::{Prefix, RecordId, UserId};
 
 /// How many links one page has at the most.
@@ -70,7 +69,7 @@ impl Index {
              LEFT JOIN stored_files ON stored_files.id = stored_file_id LEFT JOIN users ON users.id = user_id \
              ORDER BY links.id"
         );
-        let values = [unix_seconds(clock::now()).into(), after.unwrap_or(i64::MIN).into(), PAGE.into()];
+        let values = [unix_seconds(self.clock.now()).into(), after.unwrap_or(i64::MIN).into(), PAGE.into()];
         let rows = self.reader.query_all_raw(dialect.sql(&query, values)).await.map_err(IndexError::Read)?;
         rows.iter().map(placed).collect::<Result<_, DbErr>>().map_err(IndexError::Read)
     }
@@ -106,7 +105,7 @@ impl Index {
             "{select} FROM share_links AS links JOIN stored_files ON stored_files.id = stored_file_id \
              LEFT JOIN users ON users.id = user_id WHERE stored_file_id = ? ORDER BY links.id"
         );
-        let values = [unix_seconds(clock::now()).into(), id.into()];
+        let values = [unix_seconds(self.clock.now()).into(), id.into()];
         let rows = self.reader.query_all_raw(sql(&self.reader, &query, values)).await.map_err(IndexError::Read)?;
         let links = rows.iter().map(|row| Ok(placed(row)?.link));
         links.collect::<Result<_, DbErr>>().map_err(IndexError::Read)
@@ -116,7 +115,7 @@ impl Index {
 fn select(dialect: Dialect) -> String {
     let [token, path, ends] = ["token", "path", "expires_at"].map(|column| dialect.bytes(column));
     let [made, prefix] = ["links.created_at", "users.prefix"].map(|column| dialect.bytes(column));
-    let (active, ends_in_time) = (dialect.words().active, dialect.words().ends_in_time);
+    let (active, ends_in_time) = (dialect.opens(), dialect.words().ends_in_time);
     format!(
         "SELECT links.id, {token}, user_id, {path}, stored_file_id, {active}, {ends}, {made}, {prefix}, {ends_in_time}"
     )

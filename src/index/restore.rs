@@ -327,7 +327,8 @@ impl Restore<'_> {
             Some(writer) => writer.begin().await?,
             None => self.index.reader.begin().await.map_err(IndexError::Read)?,
         };
-        let gather = Gather::new(&transaction, self.of, self.writer.is_some()).await?;
+        let time = self.index.clock.now();
+        let gather = Gather::new(&transaction, self.of, self.writer.is_some(), time).await?;
         let page = gather.page(below).await?;
         let mut batch = Batch { below: page.last().map(|(line, _)| *line), ..Batch::default() };
         batch.turn = page.iter().map(|(_, record)| *record).collect();
@@ -352,7 +353,7 @@ impl Restore<'_> {
             batch.tally.records_replaced = plan.replaced.iter().filter(|r| r.all_links).count() as u64;
             batch.tally.links_restored = (links.make.len() + links.point.len()) as u64;
             if let Some(writer) = &self.writer {
-                let apply = Apply { cases: &cases, plan: &plan, links: &links, now: &now };
+                let apply = Apply { cases: &cases, plan: &plan, links: &links, now: &now, time };
                 apply.write(&transaction, writer.task()).await?;
             }
         }

@@ -181,9 +181,10 @@ impl Index {
         }
         let links = format!(
             "SELECT {} FROM share_links WHERE stored_file_id IN (SELECT id FROM stored_files WHERE user_id = ?){}",
-            words.active, words.lock
+            Dialect::of(&transaction).keeps_record(),
+            words.lock
         );
-        let values = [unix_seconds(clock::now()).into(), user.id.into()];
+        let values = [unix_seconds(self.clock.now()).into(), user.id.into()];
         let rows = transaction.query_all_raw(sql(&transaction, &links, values)).await.map_err(IndexError::Read)?;
         let active: Vec<bool> =
             rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, DbErr>>().map_err(IndexError::Read)?;

@@ -14,7 +14,7 @@ use super::error::IndexError;
 use super::journal;
 use super::lease::{self, Under};
 use super::retry::{patiently, unconfirmed};
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::model::{FileId, ObjectFacts, RecordId, Timestamp, UserId, name_of, parent_of};
 
 /// A record to be made.
@@ -71,6 +71,7 @@ pub struct Writer {
     db: DatabaseConnection,
     /// The lease under which it writes, if it needs one.
     under: Option<Under>,
+    clock: Clock,
 }
 
 impl Index {
@@ -79,7 +80,7 @@ impl Index {
     /// # Errors
     /// When the index was opened for reading.
     pub fn writer(&self) -> Result<Writer, IndexError> {
-        Ok(Writer { db: self.writing()?.clone(), under: None })
+        Ok(Writer { db: self.writing()?.clone(), under: None, clock: self.clock })
     }
 }
 
@@ -102,8 +103,13 @@ const INSERT: &str = "INSERT INTO stored_files \
 
 impl Writer {
     /// Makes a handle that writes only while the lease is held.
-    pub(super) fn under(db: DatabaseConnection, under: Under) -> Self {
-        Self { db, under: Some(under) }
+    pub(super) fn under(db: DatabaseConnection, under: Under, clock: Clock) -> Self {
+        Self { db, under: Some(under), clock }
+    }
+
+    /// Returns the run's clock.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Makes and refreshes records, all or none.

@@ -28,9 +28,6 @@ pub(super) struct Words {
     pub(super) rows: &'static str,
     /// The numbers of a JSON text, as a list for `IN`.
     pub(super) ids: &'static str,
-    /// The condition under which a link is active; its value is the time now, in seconds since 1970. What cannot be read
-    /// counts as active.
-    pub(super) active: &'static str,
     /// The condition under which the end of a link is a time that the database can read.
     pub(super) ends_in_time: &'static str,
     /// Keeps the rows of a SELECT as they are until the end of the transaction.
@@ -70,24 +67,13 @@ pub(super) struct Words {
     pub(super) longest_path: usize,
 }
 
-/// SQLite would read a bare number as a day of antiquity, a bare time as one of the year 2000, and the 31st of February as a
-/// day of March: none of them is a date.
-macro_rules! ends_in_time {
-    () => {
-        "(typeof(expires_at) = 'text' AND date(substr(expires_at, 1, 10)) IS substr(expires_at, 1, 10) \
-         AND unixepoch(expires_at, 'subsec') IS NOT NULL)"
-    };
-}
-
 static SQLITE: Words = Words {
     rows: "json_each(?) AS rows",
     ids: "(SELECT value FROM json_each(?))",
-    active: concat!(
-        "(is_active IS NOT 0 AND (expires_at IS NULL OR NOT ",
-        ends_in_time!(),
-        " OR unixepoch(expires_at, 'subsec') >= ?))"
-    ),
-    ends_in_time: ends_in_time!(),
+    // A bare number would be read as a day of antiquity, a bare time as one of the year 2000, and the 31st of February as a
+    // day of March: none of them is a date.
+    ends_in_time: "(typeof(expires_at) = 'text' AND date(substr(expires_at, 1, 10)) IS substr(expires_at, 1, 10) \
+                   AND unixepoch(expires_at, 'subsec') IS NOT NULL)",
     // A transaction that writes has the whole database to itself.
     lock: "",
     keep_lease: "",
@@ -112,7 +98,6 @@ static SQLITE: Words = Words {
 static POSTGRES: Words = Words {
     rows: "json_array_elements(CAST(? AS json)) AS rows(value)",
     ids: "(SELECT CAST(CAST(value AS text) AS bigint) FROM json_array_elements(CAST(? AS json)))",
-    active: "(is_active IS DISTINCT FROM false AND (expires_at IS NULL OR expires_at >= to_timestamp(?)))",
     ends_in_time: "true",
     lock: " FOR UPDATE",
     keep_lease: " FOR KEY SHARE",
@@ -199,11 +184,61 @@ impl Dialect {
         }
     }
 
+    /// Makes a time into seconds since 1970; NULL if the database cannot read it.
+    pub(super) fn seconds(self, column: &str) -> String {
+        match self {
+            Self::Sqlite => format!("unixepoch({column}, 'subsec')"),
+            Self::Postgres => format!("CAST(extract(epoch FROM {column}) AS double precision)"),
+        }
+    }
+
     /// Returns the condition under which a time is earlier; its value is in seconds since 1970.
     pub(super) fn earlier(self, column: &str) -> String {
         match self {
             Self::Sqlite => format!("unixepoch({column}, 'subsec') < ?"),
             Self::Postgres => format!("{column} < to_timestamp(?)"),
+        }
+    }
+
+    /// Returns the condition under which a share link keeps its record: it is not revoked, and has not ended by at least one
+    /// of two clocks, the run's (the condition's value, in seconds since 1970) and the database's. An end that the database
+    /// cannot read has not come.
+    pub(super) fn keeps_record(self) -> String {
+        self.active_at(match self {
+            Self::Sqlite => "min(?, unixepoch('now', 'subsec'))",
+            Self::Postgres => "least(to_timestamp(?), clock_timestamp())",
+        })
+    }
+
+    /// Returns the condition under which a share link opens its file: it is not revoked, and has not ended by either of the
+    /// two clocks of [`Dialect::keeps_record`].
+    pub(super) fn opens(self) -> String {
+        self.active_at(match self {
+            Self::Sqlite => "max(?, unixepoch('now', 'subsec'))",
+            Self::Postgres => "greatest(to_timestamp(?), clock_timestamp())",
+        })
+    }
+
+    /// Returns the condition under which a share link is not revoked and has not ended at `moment`, an expression: of seconds
+    /// since 1970 on SQLite, of a time on PostgreSQL.
+    fn active_at(self, moment: &str) -> String {
+        match self {
+            Self::Sqlite => format!(
+                "(is_active IS NOT 0 AND (expires_at IS NULL OR NOT {} OR unixepoch(expires_at, 'subsec') >= {moment}))",
+                self.words().ends_in_time
+            ),
+            Self::Postgres => {
+                format!("(is_active IS DISTINCT FROM false AND (expires_at IS NULL OR expires_at >= {moment}))")
+            }
+        }
+    }
+
+    /// Returns the condition under which a share link is not revoked and had not ended at a moment; `seconds` is an
+    /// expression of that moment, in seconds since 1970. No clock is asked.
+    pub(super) fn active_by(self, seconds: &str) -> String {
+        match self {
+            Self::Sqlite => self.active_at(seconds),
+            Self::Postgres => self.active_at(&format!("to_timestamp({seconds})")),
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sea_orm::{ConnectionTrait, Value};
 use serde_json::json;
 
-use super::gather::Now;
+use super::gather::{Now, TAKEN};
 use super::links::LinkPlan;
 use super::{Case, Image, Plan, Verdict};
 use crate::clock;
@@ -14,7 +14,7 @@ use crate::index::dialect::Dialect;
 use crate::index::error::IndexError;
 use crate::index::moves::step_aside;
 use crate::index::writes::{json as rows_of, unix_seconds};
-use crate::model::RecordId;
+use crate::model::{RecordId, Timestamp};
 
 /// What is written.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(in crate::index) struct Apply<'p> {
     pub(in crate::index) plan: &'p Plan,
     pub(in crate::index) links: &'p LinkPlan,
     pub(in crate::index) now: &'p HashMap<RecordId, Now>,
+    /// The time by the run's clock.
+    pub(in crate::index) time: Timestamp,
 }
 
 impl Apply<'_> {
@@ -136,7 +138,8 @@ impl Apply<'_> {
             words.rows
         );
         write(db, &point, [rows_of(self.links.point.iter()).into()]).await?;
-        for (all, which) in [(true, String::new()), (false, format!(" AND {}", words.active))] {
+        // Those that still keep a record must not be lost with the one that goes.
+        for (all, which) in [(true, String::new()), (false, format!(" AND {}", dialect.keeps_record()))] {
             let replaced = self.plan.replaced.iter().filter(|r| r.all_links == all);
             let rows = rows_of(replaced.map(|r| (r.id, r.by)));
             let follow = format!(
@@ -144,22 +147,24 @@ impl Apply<'_> {
                  CAST(value->>1 AS bigint) AS after FROM {}) AS new WHERE stored_file_id = new.before{which}",
                 words.rows
             );
-            let seconds = (!all).then(|| unix_seconds(clock::now()).into());
+            let seconds = (!all).then(|| unix_seconds(self.time).into());
             write(db, &follow, [Value::from(rows)].into_iter().chain(seconds)).await?;
         }
         let [ends, made] = ["expires_at", "created_at"].map(|c| dialect.time(&format!("value->1->>'{c}'")));
-        // No run takes an active link along: should its image say otherwise, its owner has ended it since, and it opens
-        // nothing when it comes back. What had ended by itself stays what it was; the database says what has.
+        // No run takes a link along that has not ended: should its image say otherwise, its owner has ended it since, and it
+        // opens nothing when it comes back. One that had ended, by clocks that may have been wrong, stays what it was.
         let make = format!(
             "INSERT INTO share_links (id, stored_file_id, token, is_active, expires_at, created_at) \
-             SELECT id, stored_file_id, token, CASE WHEN {} THEN false ELSE is_active END, expires_at, created_at FROM \
+             SELECT id, stored_file_id, token, CASE WHEN {} AND {} THEN false ELSE is_active END, expires_at, created_at FROM \
              (SELECT CAST(value->1->>'id' AS bigint) AS id, CAST(value->>0 AS bigint) AS stored_file_id, \
-             value->1->>'token' AS token, {} AS is_active, {ends} AS expires_at, {made} AS created_at FROM {}) AS new",
-            words.active,
+             value->1->>'token' AS token, {} AS is_active, {ends} AS expires_at, {made} AS created_at, \
+             coalesce(CAST(value->1->>'{TAKEN}' AS double precision), 0) AS taken_at FROM {}) AS new",
+            dialect.keeps_record(),
+            dialect.active_by("taken_at"),
             dialect.cast("value->1->>'is_active'", "boolean"),
             words.rows
         );
-        let values = [unix_seconds(clock::now()).into(), rows_of(self.links.make.iter()).into()];
+        let values = [unix_seconds(self.time).into(), rows_of(self.links.make.iter()).into()];
         write(db, &make, values).await
     }
 

@@ -3,17 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::Value;
 
 use super::links::LinksNow;
 use super::{Case, Image};
-use crate::clock;
 use crate::index::deletes::linked_ids;
 use crate::index::dialect::{Dialect, lossy, run};
 use crate::index::error::IndexError;
 use crate::index::journal;
 use crate::index::moves::holders;
 use crate::index::writes::json;
-use crate::model::{RecordId, UserId};
+use crate::model::{RecordId, Timestamp, UserId};
 
 /// How many records are undone at a time, and what hangs together with them.
 const BATCH: i64 = 1_000;
@@ -24,6 +24,9 @@ const OLDEST: &str = "line.id = (SELECT min(older.id + 0) FROM journal AS older 
 
 // `coalesce` where a line is found by its record or its path: all lines of a task would be read each time otherwise.
 // And an order by `id + 0` where the ids are given: all rows would be read in that order otherwise.
+
+/// When a link went along with its record, in seconds since 1970: a further field of its image.
+pub(super) const TAKEN: &str = "taken_at";
 
 /// A record as it is now.
 #[derive(Debug, Clone)]
@@ -60,14 +63,21 @@ pub(in crate::index) struct Gather<'t, C> {
     task: &'t str,
     /// Keeps what is read as it is, where that is to be written.
     lock: &'static str,
+    /// The time by the run's clock.
+    time: Timestamp,
 }
 
 impl<'t, C: ConnectionTrait> Gather<'t, C> {
     /// Reads in the transaction `db` for the undoing of `task`.
-    pub(in crate::index) async fn new(db: &'t C, task: &'t str, writes: bool) -> Result<Self, IndexError> {
+    pub(in crate::index) async fn new(
+        db: &'t C,
+        task: &'t str,
+        writes: bool,
+        time: Timestamp,
+    ) -> Result<Self, IndexError> {
         let dialect = Dialect::of(db);
         run(db, dialect.words().small_steps, []).await.map_err(IndexError::Read)?;
-        Ok(Self { db, dialect, task, lock: if writes { dialect.words().lock } else { "" } })
+        Ok(Self { db, dialect, task, lock: if writes { dialect.words().lock } else { "" }, time })
     }
 
     /// Returns the next records that the task touched, each at its oldest line: line and record, the newest line first.
@@ -136,7 +146,7 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
             cases.iter().filter_map(|case| case.holder).filter(|id| !now.contains_key(id)).collect();
         now.extend(self.now(&json(strangers.iter())).await?);
         let all = json(now.keys());
-        let shared = linked_ids(self.db, &all, clock::now(), self.lock).await.map_err(IndexError::Read)?;
+        let shared = linked_ids(self.db, &all, self.time, self.lock).await.map_err(IndexError::Read)?;
         for case in &mut cases {
             case.is_shared = shared.contains(&case.id);
         }
@@ -176,15 +186,20 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let found = "line.record_id = seed.id AND coalesce(line.task_id, '') = ?";
         let query = format!(
             "WITH seed(id) AS (SELECT * FROM {} AS ids) SELECT line.record_id, line.user_id, line.action, {path}, {before}, \
-             {links}, line.id FROM seed {} WHERE {OLDEST} ORDER BY line.id + 0",
+             {links}, line.id, {} FROM seed {} WHERE {OLDEST} ORDER BY line.id + 0",
             self.dialect.words().ids,
+            self.dialect.seconds("line.created_at"),
             self.dialect.look_up("JOIN", "journal", "line", found)
         );
         self.rows(&query, [ids.into(), self.task.into()], |row| {
             let action: String = row.try_get_by_index(2)?;
             let (before, links) = (lossy(row, 4)?, lossy(row, 5)?);
             let was = before.as_deref().and_then(Image::parse);
-            let links = links.map_or(Some(Vec::new()), |text| serde_json::from_str(&text).ok());
+            let mut links: Option<Vec<Value>> = links.map_or(Some(Vec::new()), |text| serde_json::from_str(&text).ok());
+            let taken: Option<f64> = row.try_get_by_index(7)?;
+            for link in links.iter_mut().flatten().filter_map(Value::as_object_mut) {
+                link.insert(TAKEN.to_owned(), taken.into());
+            }
             let id: RecordId = row.try_get_by_index(0)?;
             let is_whole = was.as_ref().is_none_or(Image::is_whole);
             let is_readable = was.is_some() != (action == "insert") && links.is_some() && is_whole;
