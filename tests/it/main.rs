@@ -10,6 +10,7 @@ mod bad_input;
 mod buckets;
 mod chaos;
 mod cli;
+mod clocks;
 mod crash;
 mod excludes;
 mod explain;
