@@ -21,6 +21,7 @@
 //! - `cli`, `config` (feature `cli`): the command line.
 //! - `task`, `http` (feature `server`): runs as tasks, and the API over them.
 //! - [`error`], [`clock`]: what can go wrong, and what time it is.
+//! - `private`: files and directories that only their owner can read.
 //!
 //! # Use
 //!
@@ -61,6 +62,7 @@ pub mod error;
 pub mod http;
 pub mod index;
 pub mod model;
+mod private;
 pub mod reconcile;
 pub mod storage;
 #[cfg(feature = "server")]

@@ -293,8 +293,11 @@ pub(super) enum ShareCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StorageCommand {
-    /// Show the storage's marker, what the index is bound to, and what a run would say
+    /// Show the storage's marker, what the index is bound to, what a run would say, and which files others can read
     Status {
+        /// Where the server keeps findings: whether others can read them is told as well
+        #[arg(long, env = "FINDINGS", value_name = "DIR", hide_env_values = true)]
+        findings: Option<PathBuf>,
         /// How the result on stdout looks
         #[arg(long, value_enum, default_value_t)]
         format: Format,

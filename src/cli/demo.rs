@@ -1,7 +1,7 @@
 //! `demo`: a small real storage with drift in `./data`, and an audit of it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use super::output;
 use super::rebuild;
 use crate::config::{Config, DEFAULT_DATABASE, Given};
 use crate::index::{Access, Index, NewLink, NewUser};
+use crate::private;
 use crate::reconcile::{Mode, Reconciler, Request, Silent};
 use crate::storage::Storage;
 
@@ -137,10 +138,10 @@ fn throw_away() -> io::Result<()> {
 }
 
 async fn make() -> Result<(), Made> {
-    fs::create_dir_all(PLACE)?;
+    private::create_dir_all(Path::new(PLACE))?;
     // First of all: one that was interrupted is a playground too, and may be thrown away.
-    fs::write(SIGN, UNFINISHED)?;
-    fs::create_dir_all(FILES)?;
+    put(Path::new(SIGN), UNFINISHED)?;
+    private::create_dir_all(Path::new(FILES))?;
     for (prefix, path, content) in SEEN {
         write(&format!("{prefix}/{path}"), content)?;
     }
@@ -163,15 +164,21 @@ async fn make() -> Result<(), Made> {
     }
     let odd = std::ffi::OsStr::from_bytes(b"old-encoding-\xe9.txt");
     // Some file systems have no such names; the playground is as good without it.
-    let _ = fs::write(Path::new(FILES).join("1/documents").join(odd), "x");
-    fs::write(SIGN, "made by `storm-index demo`; `storm-index demo --fresh` throws this directory away\n")?;
+    let _ = put(&Path::new(FILES).join("1/documents").join(odd), "x");
+    put(Path::new(SIGN), "made by `storm-index demo`; `storm-index demo --fresh` throws this directory away\n")?;
     Ok(())
 }
 
 fn write(key: &str, content: &str) -> io::Result<()> {
     let path = Path::new(FILES).join(key);
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+        private::create_dir_all(parent)?;
     }
-    fs::write(path, content)
+    put(&path, content)
+}
+
+fn put(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = private::open(path)?;
+    file.set_len(0)?;
+    file.write_all(content.as_bytes())
 }

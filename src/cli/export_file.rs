@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::exit::{Exit, Failure};
 use super::output;
+use crate::private;
 
 /// Takes the lines of an export.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl ExportFile {
         }
         let beside = tempfile::Builder::new().prefix(".storm-index-export-").tempfile_in(&parent);
         let file = beside.map_err(|e| refused(&e.to_string()))?;
+        private::restrict(file.as_file());
         Ok(Self::Beside { file: BufWriter::new(file), path: target, replaces })
     }
 

@@ -1,10 +1,13 @@
 //! Where findings are kept that go with the server: a directory for temporary files, which the server locks while it lives.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tempfile::TempDir;
+
+use crate::private;
 
 /// How the names of these directories begin.
 const PREFIX: &str = "storm-index-findings-";
@@ -24,10 +27,12 @@ impl FindingsRoom {
     pub(super) fn make() -> io::Result<Self> {
         sweep(&std::env::temp_dir());
         let prefix = format!("{PREFIX}{}-", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let private_mode = Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().prefix(&prefix).permissions(private_mode).tempdir()?;
+        private::restrict_dir(dir.path());
         // It is locked before it has its name, so that nobody finds it without its owner.
         let unnamed = dir.path().join("unnamed");
-        let lock = File::create_new(&unnamed)?;
+        let lock = private::create_new(&unnamed)?;
         lock.lock()?;
         fs::rename(unnamed, dir.path().join(LOCK))?;
         Ok(Self { dir, _lock: lock })

@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod explain;
 mod export_file;
+mod exposed;
 #[cfg(feature = "server")]
 mod findings_room;
 mod generate;

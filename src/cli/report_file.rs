@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
+use crate::private;
 use crate::reconcile::{Evidence, csv_header, csv_line};
 
 /// A file that takes one JSON object, or one row, a line.
@@ -60,7 +61,7 @@ impl ReportFile {
                 format!("report {path:?} is a hard link, perhaps to a file of the storage; name another file");
             return Err(Failure::new(Exit::Usage, message));
         }
-        let file = File::options().write(true).create(true).truncate(false).open(path).map_err(refused)?;
+        let file = private::open(path).map_err(refused)?;
         let is_csv = path.extension().is_some_and(|e| e == "csv");
         Ok(Self { file: BufWriter::new(file), path: path.to_owned(), is_csv, is_old: true, trouble: None })
     }

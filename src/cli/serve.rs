@@ -12,6 +12,7 @@ use super::server_args::{HealthArgs, ServeArgs};
 use crate::config::Config;
 use crate::http::{Options, ask, check_address, serve, specification};
 use crate::index::{Index, READERS};
+use crate::private;
 use crate::task::{Schedule, Settings};
 
 /// Where the server listens when nobody says otherwise.
@@ -77,7 +78,7 @@ fn listen(given: Option<String>, config: &Config) -> Result<String, Failure> {
 }
 
 fn make(dir: PathBuf) -> Result<PathBuf, Failure> {
-    std::fs::create_dir_all(&dir)
+    private::create_dir_all(&dir)
         .map_err(|e| Failure::new(Exit::Failed, format!("the directory for findings {dir:?} cannot be made: {e}")))?;
     Ok(dir)
 }

@@ -1,10 +1,13 @@
 //! `storage`: whether this is the storage that the index is about.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::args::{Format, StorageCommand};
 use super::exit::{Exit, Failure};
+use super::exposed::{Exposed, exposed};
 use super::output;
 use crate::clock;
 use crate::config::Config;
@@ -29,11 +32,13 @@ struct Status {
     code: Option<&'static str>,
     /// Why, in one line.
     message: Option<String>,
+    /// What storm-index keeps and others than its owner can read.
+    readable_by_others: Vec<Exposed>,
 }
 
 pub(super) async fn run(command: StorageCommand, config: &Config) -> Result<Exit, Failure> {
     match command {
-        StorageCommand::Status { format } => status(format, config).await,
+        StorageCommand::Status { findings, format } => status(findings, format, config).await,
         StorageCommand::Bind { print: true, .. } => print(config).await,
         StorageCommand::Bind { force, .. } => {
             let storage = open(config)?;
@@ -49,13 +54,16 @@ fn open(config: &Config) -> Result<Storage, Failure> {
     Ok(storage::open(config.storage()?).map_err(Error::from)?)
 }
 
-async fn status(format: Format, config: &Config) -> Result<Exit, Failure> {
+async fn status(findings: Option<PathBuf>, format: Format, config: &Config) -> Result<Exit, Failure> {
     let storage = open(config)?;
     let index = super::open_index(config, Access::Read).await?;
     let storage = storage.without_files(index.files());
     let outlook = super::reconciler(&storage, &index, config).outlook().await;
+    let files = index.files().to_vec();
+    // The last one who closes the database removes its side files.
     index.close().await;
-    let (status, exit) = told(outlook?);
+    let (mut status, exit) = told(outlook?);
+    status.readable_by_others = exposed(&files, findings.or_else(|| config.serve.findings.clone()).as_deref());
     match format {
         Format::Json => output::json(&status),
         Format::Text => {
@@ -65,6 +73,13 @@ async fn status(format: Format, config: &Config) -> Result<Exit, Failure> {
                 rows.into_iter().chain([("bound to", known(&status.bound_to)), ("a run", run_word(exit).to_owned())])
             {
                 output::line(&format!("{name:>10}  {value}"));
+            }
+            for Exposed { path, mode, fix } in &status.readable_by_others {
+                for (name, value) in
+                    [("exposed", format!("others can read {path} (mode {mode})")), ("fix", fix.clone())]
+                {
+                    output::line(&format!("{name:>10}  {}", output::visible(&value)));
+                }
             }
         }
     }
@@ -96,7 +111,7 @@ fn told(outlook: Outlook) -> (Status, Exit) {
         RunVerdict::Trouble(trouble) => ("failed", Exit::Failed, Some(trouble.code), Some(trouble.message)),
     };
     let bound_to = outlook.bound.map(|id| id.to_string());
-    (Status { marker, storage_id: storage, bound_to, run, code, message }, exit)
+    (Status { marker, storage_id: storage, bound_to, run, code, message, readable_by_others: Vec::new() }, exit)
 }
 
 /// What binding does: to an id that is there, or to one that the storage is given.

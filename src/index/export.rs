@@ -7,7 +7,6 @@ use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::people::{EXPORT_VERSION, Header, KeyLine, Line, LinkLine, Unkept, UserLine};
 use super::writes::unix_seconds;
-use crate::clock;
 use crate::model::Timestamp;
 
 /// How many lines one page has at the most.
@@ -47,7 +46,7 @@ impl Index {
     pub async fn export(&self) -> Result<Export, IndexError> {
         let options = Dialect::of(&self.reader).snapshot();
         let snapshot = self.reader.begin_with_options(options).await.map_err(IndexError::Read)?;
-        Ok(Export { snapshot, now: clock::now(), next: Next::Header })
+        Ok(Export { snapshot, now: self.clock.now(), next: Next::Header })
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::private;
 use crate::reconcile::Evidence;
 
 /// Of how many tasks findings are kept that have ended.
@@ -64,7 +65,9 @@ impl Spool {
         let old = files.len().saturating_sub(KEPT);
         files.iter().take(old).for_each(|file| drop(std::fs::remove_file(file)));
         let path = path(dir, task);
-        Ok(Self { file: BufWriter::new(File::create(&path)?), path })
+        let file = private::open(&path)?;
+        file.set_len(0)?;
+        Ok(Self { file: BufWriter::new(file), path })
     }
 
     pub(super) fn take(&mut self, evidence: &Evidence) -> io::Result<()> {

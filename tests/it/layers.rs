@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &["model"]),
+    ("private", &[]),
     ("config", &["model"]),
     ("storage", &["model"]),
-    ("index", &["model", "clock"]),
+    ("index", &["model", "clock", "private"]),
     ("reconcile", &["model", "clock", "storage", "index", "error"]),
     ("error", &["storage", "index", "reconcile"]),
-    ("task", &["model", "clock", "storage", "index", "reconcile", "error"]),
+    ("task", &["model", "clock", "private", "storage", "index", "reconcile", "error"]),
     ("http", &["model", "clock", "index", "reconcile", "error", "task"]),
-    ("cli", &["model", "clock", "config", "storage", "index", "reconcile", "error", "task", "http"]),
+    ("cli", &["model", "clock", "private", "config", "storage", "index", "reconcile", "error", "task", "http"]),
 ];
 
 const PURE: &[&str] = &["identity", "merge", "finding", "plan", "guard", "tally", "report"];

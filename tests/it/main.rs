@@ -36,6 +36,7 @@ mod pages;
 mod people;
 mod people_keys;
 mod postgres;
+mod privacy;
 mod races;
 mod readme;
 mod redirects;

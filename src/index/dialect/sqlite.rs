@@ -9,6 +9,7 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
 use crate::index::connect::{Access, Opened, PATIENCE};
 use crate::index::error::IndexError;
 use crate::index::schema::{self, MigrationState, Standing};
+use crate::private;
 
 /// How a connection to SQLite is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,9 @@ pub(crate) async fn open(url: &str, access: Access, readers: u32) -> Result<Open
                 // Closed before the writer comes: it would not see the new schema.
                 let _ = reader.close().await;
             }
-            make_directory(url, &path)?;
+            if !is_there {
+                make_place(url, &path)?;
+            }
             let writer = connect(url, &path, Mode::Write, 1).await?;
             schema::migrate(&writer, url).await?;
             let reader = connect(url, &path, Mode::Read, readers).await?;
@@ -174,13 +177,13 @@ pub(crate) async fn scratch() -> Result<DatabaseConnection, DbErr> {
     Database::connect(options).await
 }
 
-fn make_directory(url: &str, path: &str) -> Result<(), IndexError> {
-    match Path::new(path).parent().filter(|p| !p.as_os_str().is_empty()) {
-        Some(parent) => {
-            std::fs::create_dir_all(parent).map_err(|source| IndexError::Directory { url: url.to_owned(), source })
-        }
-        None => Ok(()),
+/// Makes an empty file for a database, and its directory, so that they are private before SQLite opens the file: SQLite would
+/// leave the mode to the umask, and gives the side files the mode of the database.
+fn make_place(url: &str, path: &str) -> Result<(), IndexError> {
+    if let Some(parent) = Path::new(path).parent() {
+        private::create_dir_all(parent).map_err(|source| IndexError::Directory { url: url.to_owned(), source })?;
     }
+    private::touch(Path::new(path)).map_err(|source| IndexError::NoPlace { url: url.to_owned(), source })
 }
 
 /// Opens for reading; a medium that cannot hold SQLite's side files is read as it lies there, if no other program can
@@ -235,7 +238,8 @@ async fn connect(url: &str, path: &str, mode: Mode, connections: u32) -> Result<
                 Mode::Write => {
                     // What a person was told (the token of a link) outlives a power cut: each commit is synced, and
                     // batches are long enough not to feel it.
-                    sqlite.create_if_missing(true).pragma("journal_mode", "WAL").pragma("synchronous", "FULL")
+                    // A file is made by `make_place`, and by nothing else.
+                    sqlite.create_if_missing(memory).pragma("journal_mode", "WAL").pragma("synchronous", "FULL")
                 }
                 Mode::Read => sqlite.read_only(true),
                 Mode::Immutable => sqlite.read_only(true).immutable(true),
