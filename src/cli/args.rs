@@ -280,14 +280,18 @@ pub(super) enum ShareCommand {
         /// Only those whose file is gone from the storage
         #[arg(long)]
         dangling: bool,
+        /// Show whole tokens, not only their first characters
+        #[arg(long)]
+        show_tokens: bool,
         /// How the result on stdout looks
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// End a share link
     Revoke {
-        /// The token
-        token: String,
+        /// Its id or its token; - reads either from a line on stdin, so that no list of processes shows it
+        #[arg(value_name = "ID|TOKEN|-")]
+        link: String,
     },
 }
 

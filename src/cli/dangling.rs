@@ -18,7 +18,7 @@ const GLANCES: usize = 32;
 /// After so many links in a row of which the storage did not say, it is not asked any more.
 const PATIENCE: u64 = 2 * GLANCES as u64;
 
-pub(super) async fn run(format: Format, config: &Config) -> Result<Exit, Failure> {
+pub(super) async fn run(show_tokens: bool, format: Format, config: &Config) -> Result<Exit, Failure> {
     let storage = storage::open(config.storage()?).map_err(Error::from)?;
     let index = super::open_index(config, Access::Read).await?;
     let storage = storage.without_files(index.files());
@@ -29,7 +29,7 @@ pub(super) async fn run(format: Format, config: &Config) -> Result<Exit, Failure
         RunVerdict::Trouble(trouble) => return Err(Failure::new(Exit::Failed, trouble.message)),
     }
     let storage = storage.reader();
-    let list = LinkList::begin(format);
+    let list = LinkList::begin(show_tokens, format);
     let mut search = Search { list, storage, trusted: false, unaddressable: 0, unanswered: 0 };
     let looked = search.look(&index).await;
     search.list.end();

@@ -152,7 +152,7 @@ async fn make() -> Result<(), Made> {
     let storage = Storage::local(FILES).map_err(crate::error::Error::from)?;
     Reconciler::new(&storage, &index).run(&Request::new(Mode::Sync), &mut Silent).await?;
     for (path, token) in [("photos/2024/beach.jpg", "demo-beach"), ("documents/taxes.pdf", "demo-taxes")] {
-        let link = NewLink { user: ann.id, path: path.to_owned(), token: token.to_owned(), expires_at: None };
+        let link = NewLink { user: ann.id, path: path.to_owned(), token: token.into(), expires_at: None };
         index.create_link(link).await?;
     }
     index.close().await;

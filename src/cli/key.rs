@@ -4,6 +4,7 @@ use super::args::Format;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::server_args::KeyCommand;
+use super::share::undelivered;
 use crate::clock;
 use crate::config::Config;
 use crate::http::Secret;
@@ -30,10 +31,18 @@ async fn carry_out(command: KeyCommand, index: &Index) -> Result<Exit, Failure> 
             let (prefix, hash) = (secret.prefix, secret.hash);
             let new = NewKey { user, name, prefix, hash, is_admin: admin, expires_at: expires.map(ends) };
             let key = index.create_key(new).await?;
+            let text = match format {
+                // Texts and numbers always serialise.
+                Format::Json => serde_json::to_string(&Made { key: &secret.text, row: &key }).unwrap_or_default(),
+                Format::Text => secret.text,
+            };
+            if let Err(error) = output::deliver(&text) {
+                let discarded = index.discard_key(&key).await;
+                return Err(undelivered("key", &format!("key {}", key.id), &error, discarded));
+            }
             match format {
-                Format::Json => output::json(&Made { key: &secret.text, row: &key }),
+                Format::Json => {}
                 Format::Text => {
-                    output::line(&secret.text);
                     let until = key.expires_at.as_deref().unwrap_or("it is revoked");
                     let whose = if key.is_admin { "an admin's key" } else { "a key that is no admin's" };
                     output::advise(&format!(

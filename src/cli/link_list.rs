@@ -7,25 +7,30 @@ use crate::index::ShareLink;
 /// The list, so far.
 #[derive(Debug)]
 pub(super) struct LinkList {
+    show_tokens: bool,
     format: Format,
     printed: u64,
 }
 
 impl LinkList {
     /// Prints what stands before the first link.
-    pub(super) fn begin(format: Format) -> Self {
+    pub(super) fn begin(show_tokens: bool, format: Format) -> Self {
         match format {
             Format::Json => output::raw(b"["),
-            Format::Text => output::line(&columns(["TOKEN", "USER", "STATE", "ENDS", "PATH"])),
+            Format::Text => output::line(&columns(show_tokens, ["ID", "TOKEN", "USER", "STATE", "ENDS", "PATH"])),
         }
-        Self { format, printed: 0 }
+        Self { show_tokens, format, printed: 0 }
     }
 
     pub(super) fn print(&mut self, link: &ShareLink) {
         match self.format {
             // Texts and numbers always serialise.
             Format::Json => {
-                let text = serde_json::to_string(link).unwrap_or_default();
+                let text = match self.show_tokens {
+                    true => serde_json::to_string(&link.revealed()),
+                    false => serde_json::to_string(link),
+                }
+                .unwrap_or_default();
                 output::raw(format!("{}{text}", if self.printed == 0 { "" } else { "," }).as_bytes());
             }
             Format::Text => {
@@ -33,7 +38,8 @@ impl LinkList {
                 let ends = link.expires_at.as_deref().unwrap_or("never");
                 let user = link.user_id.map_or_else(|| "-".to_owned(), |user| user.to_string());
                 let path = link.path.as_deref().unwrap_or("(its record is gone)");
-                output::line(&columns([&link.token, &user, state, ends, path]));
+                let token = if self.show_tokens { link.token.reveal().to_owned() } else { link.token.to_string() };
+                output::line(&columns(self.show_tokens, [&link.id.to_string(), &token, &user, state, ends, path]));
             }
         }
         self.printed += 1;
@@ -48,7 +54,12 @@ impl LinkList {
 }
 
 /// Puts a row into columns that are as wide as is usual: how wide they would have to be is known only at the end.
-fn columns([token, user, state, ends, path]: [&str; 5]) -> String {
-    let row = format!("{:<64}  {user:<4}  {state:<6}  {ends:<32}  {}", output::visible(token), output::visible(path));
+fn columns(show_tokens: bool, [id, token, user, state, ends, path]: [&str; 6]) -> String {
+    let width = if show_tokens { 64 } else { 7 };
+    let row = format!(
+        "{id:<4}  {:<width$}  {user:<4}  {state:<6}  {ends:<32}  {}",
+        output::visible(token),
+        output::visible(path)
+    );
     row.trim_end().to_owned()
 }

@@ -36,6 +36,14 @@ pub(super) fn json<T: Serialize>(value: &T) {
     }
 }
 
+/// Prints a line with a secret that is shown only now. Unlike with other results, a reader who has gone away is an error.
+pub(super) fn deliver(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    // In one piece, so that nothing of it waits in a buffer when it fails.
+    out.write_all(format!("{text}\n").as_bytes())?;
+    out.flush()
+}
+
 /// Prints a line of a result.
 pub(super) fn line(text: &str) {
     note(writeln!(io::stdout().lock(), "{text}"));

@@ -33,6 +33,7 @@ struct Status {
     /// Why, in one line.
     message: Option<String>,
     /// What storm-index keeps and others than its owner can read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     readable_by_others: Vec<Exposed>,
 }
 

@@ -163,8 +163,19 @@ pub enum IndexError {
     #[error("no task {0:?}; see `storm-index task list`")]
     UnknownTask(String),
     /// No such link.
-    #[error("no share link {0:?}")]
+    #[error("no share link has the id or token {0:?}; see `storm-index share list`")]
     UnknownLink(String),
+    /// The token of a link that is there.
+    #[error("another share link has this token; choose another one")]
+    TokenTaken,
+    /// The id of one link that is the token of another.
+    #[error(
+        "this is the id of one share link and the token of another; name that one by its id, {other}, or the first one by its token"
+    )]
+    AmbiguousLink {
+        /// The id of the link with that token.
+        other: i64,
+    },
     /// No such key.
     #[error("no key {0:?}; see `storm-index key list`")]
     UnknownKey(String),
@@ -250,6 +261,8 @@ impl IndexError {
             Self::UnknownUser(_) => "unknown_user",
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLink(_) => "unknown_link",
+            Self::TokenTaken => "token_taken",
+            Self::AmbiguousLink { .. } => "ambiguous_link",
             Self::UnknownTask(_) => "unknown_task",
             Self::UnknownKey(_) => "unknown_key",
             Self::NotAnExport { .. } => "not_an_export",
@@ -271,6 +284,8 @@ impl IndexError {
             | Self::UnknownUser(_)
             | Self::UnknownPath { .. }
             | Self::UnknownLink(_)
+            | Self::TokenTaken
+            | Self::AmbiguousLink { .. }
             | Self::UnknownTask(_)
             | Self::UnknownKey(_)
             | Self::NotAnExport { .. }

@@ -3,11 +3,13 @@
 use sea_orm::{ConnectionTrait as _, DbErr, QueryResult};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::connect::Index;
 use super::dialect::{Dialect, lossy};
 use super::error::IndexError;
 use super::links::told;
+use super::token::masked;
 use crate::model::{RecordId, UserId};
 
 /// How many entries of the journal are told: the newest.
@@ -32,7 +34,7 @@ pub struct Entry {
     pub before: Option<Box<RawValue>>,
     /// The record after.
     pub after: Option<Box<RawValue>>,
-    /// The links that went along.
+    /// The links that went along, their tokens masked.
     pub links: Option<Box<RawValue>>,
     /// When.
     pub created_at: String,
@@ -73,7 +75,34 @@ fn entry(row: &QueryResult) -> Result<Entry, DbErr> {
         new_path: text(5)?,
         before: raw(6)?,
         after: raw(7)?,
-        links: raw(8)?,
+        links: text(8)?.and_then(|links| masked_links(&links)),
         created_at: text(9)?.map(told).unwrap_or_default(),
     })
+}
+
+/// Masks the tokens in the journal's text about links; what cannot be read is left out.
+fn masked_links(links: &str) -> Option<Box<RawValue>> {
+    let mut links: Vec<Map<String, Value>> = serde_json::from_str(links).ok()?;
+    for token in links.iter_mut().filter_map(|link| link.get_mut("token")) {
+        *token = masked(token.as_str().unwrap_or_default()).into();
+    }
+    serde_json::value::to_raw_value(&links).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_of_the_journal_is_told_whole() {
+        for (links, want) in [
+            (r#"[{"id":1,"token":"0123456789abcdef0123456789abcdef"}]"#, Some(r#"[{"id":1,"token":"012345…"}]"#)),
+            (r#"[{"id":1,"token":12345678}]"#, Some(r#"[{"id":1,"token":"…"}]"#)),
+            ("[]", Some("[]")),
+            (r#""0123456789abcdef""#, None),
+            ("0123456789abcdef is cut of", None),
+        ] {
+            assert_eq!(masked_links(links).as_deref().map(RawValue::get), want, "{links}");
+        }
+    }
 }

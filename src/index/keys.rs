@@ -173,6 +173,17 @@ impl Index {
         found.map(drop).ok_or_else(|| IndexError::UnknownKey(shortened(which)))
     }
 
+    /// Removes a key that was just made and whose secret reached no one: nothing is left of it.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub async fn discard_key(&self, key: &KeyRow) -> Result<(), IndexError> {
+        let db = self.writing()?;
+        let delete = "DELETE FROM api_keys WHERE id = ? AND prefix = ?";
+        let delete = sql(db, delete, [key.id.into(), key.prefix.as_str().into()]);
+        db.execute_raw(delete).await.map(drop).map_err(IndexError::Write)
+    }
+
     async fn mark_key(&self, column: &str, rule: &str, value: Value) -> Result<u64, IndexError> {
         let db = self.writing()?;
         let update = format!("UPDATE api_keys SET {column} = {} WHERE {rule}", Dialect::of(db).time("?"));

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
 
 use super::dialect::Dialect;
-use super::people::{LinkLine, Unkept, hint};
+use super::people::{LinkLine, Unkept};
+use super::token::masked;
 use super::writes::json;
 use crate::model::{RecordId, Timestamp, UserId};
 
@@ -29,7 +30,7 @@ pub(super) enum Lot {
 impl Wanted {
     pub(super) fn unkept(&self, code: &'static str, why: &str) -> Unkept {
         let (number, line) = (self.number, &self.line);
-        let token = hint(&line.token);
+        let token = masked(&line.token);
         Unkept {
             code,
             message: format!(

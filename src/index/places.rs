@@ -125,7 +125,7 @@ fn placed(row: &QueryResult) -> Result<PlacedLink, DbErr> {
     let (ends, in_time): (_, bool) = (lossy(row, 6)?, row.try_get_by_index(9)?);
     let link = ShareLink {
         id: row.try_get_by_index(0)?,
-        token: lossy(row, 1)?.unwrap_or_default(),
+        token: lossy(row, 1)?.unwrap_or_default().into(),
         user_id: row.try_get_by_index(2)?,
         path: lossy(row, 3)?,
         stored_file_id: row.try_get_by_index(4)?,

@@ -59,7 +59,7 @@ impl World {
     }
 
     async fn share(&self, path: &str, token: &str, ends_at: Timestamp) {
-        let (path, token) = (path.to_owned(), token.to_owned());
+        let (path, token) = (path.to_owned(), token.into());
         self.index.create_link(NewLink { user: 1, path, token, expires_at: Some(ends_at) }).await.unwrap();
     }
 

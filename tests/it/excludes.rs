@@ -75,7 +75,7 @@ fn law_11_a_rename_out_of_what_is_excluded_is_carried() {
     std::fs::rename(playground.path("files/1/keep"), playground.path("files/1/cache/keep")).unwrap();
     let without = playground.rebuild(&["--mode", "full", "--force", "--exclude", "cache/"]).ends(0).result();
     assert_eq!((&without["records_deleted"], &without["records_skipped"]), (&1.into(), &0.into()), "{without}");
-    let links = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let links = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     assert_eq!((&links[0]["token"], &links[0]["path"]), (&token.trim().into(), &"a".into()));
 }
 

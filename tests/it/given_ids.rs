@@ -140,7 +140,7 @@ fn people_who_share_at_once_get_ids_of_their_own() {
             db.execute_unprepared(&give).await.unwrap();
             let sharing = indexes.iter().enumerate().map(|(n, index)| {
                 let token = format!("{round} {n}");
-                let new = NewLink { user: 1, path: "a".to_owned(), token, expires_at: None };
+                let new = NewLink { user: 1, path: "a".to_owned(), token: token.into(), expires_at: None };
                 let index = index.clone();
                 tokio::spawn(async move { index.create_link(new).await })
             });

@@ -800,7 +800,8 @@ fn law_07_an_outlook_says_what_a_run_says() {
     let refused = status(3);
     assert_eq!((&refused["run"], &refused["code"]), (&json!("refused"), &json!("wrong_storage")), "{refused}");
     assert_eq!((&refused["marker"], &refused["storage_id"]), (&json!("found"), &json!(other.to_string())), "{refused}");
-    let dangling = |exit| playground.run(&["share", "list", "--dangling", "--identity", "none"]).ends(exit);
+    let dangling =
+        |exit| playground.run(&["share", "list", "--dangling", "--show-tokens", "--identity", "none"]).ends(exit);
     assert_eq!(dangling(3).out, "");
     // A marker that is not there, or says nothing, is not asked for.
     for damage in [None, Some("{")] {

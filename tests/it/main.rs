@@ -45,6 +45,7 @@ mod restore_cancelled;
 mod revived;
 mod script;
 mod settings;
+mod share_links;
 mod silence;
 mod task_rows;
 mod undo;

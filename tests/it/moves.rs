@@ -45,7 +45,7 @@ fn share(playground: &Playground, path: &str) -> String {
 
 /// The paths that tokens open.
 fn opens(playground: &Playground) -> BTreeMap<String, String> {
-    let links = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let links = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     let text = |link: &Value, key: &str| link[key].as_str().unwrap().to_owned();
     links.as_array().unwrap().iter().map(|link| (text(link, "token"), text(link, "path"))).collect()
 }

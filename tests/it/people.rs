@@ -124,7 +124,7 @@ fn law_02_links_survive_the_loss_of_the_index() {
     assert_eq!(names, ["ann=1", "bob=20", "the papers=papers"]);
 
     // A second time nothing is left to do, and what people did meanwhile stays done.
-    let tokens = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let tokens = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     let active = tokens.as_array().unwrap().iter().find(|link| link["is_active"] == true).unwrap();
     playground.run(&["share", "revoke", active["token"].as_str().unwrap()]).ends(0);
     playground.run(&["user", "rename", "bob", "robert"]).ends(0);
@@ -477,12 +477,13 @@ fn law_14_links_are_listed_page_by_page() {
         "INSERT INTO share_links (stored_file_id, token, created_at) \
          SELECT (SELECT min(id) FROM stored_files), 'token ' || CAST(n AS TEXT), '{PAST}' FROM ({series}) AS s"
     ));
-    let whole = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let whole = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     assert_eq!(whole.as_array().unwrap().len(), count);
     assert_eq!(playground.run(&["share", "list"]).ends(0).out.lines().count(), count + 1);
     for format in ["json", "text"] {
         let mut child = playground.command();
-        let mut child = child.args(["share", "list", "--format", format]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            child.args(["share", "list", "--show-tokens", "--format", format]).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = child.stdout.take().unwrap();
         let mut text = vec![0];
         out.read_exact(&mut text).unwrap();
@@ -500,7 +501,7 @@ fn law_14_links_are_listed_page_by_page() {
         }
     }
     playground.sql("DELETE FROM share_links");
-    assert_eq!(playground.run(&["share", "list", "--format", "json"]).ends(0).json(), json!([]));
+    assert_eq!(playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json(), json!([]));
     assert_eq!(playground.run(&["share", "list"]).ends(0).out.lines().count(), 1);
 }
 
@@ -644,7 +645,7 @@ fn ends_that_cannot_be_read_mean_what_they_meant() {
     playground.index = TestDatabase::blank();
     playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
     import(&playground, &[]).ends(0);
-    let list = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let list = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     let active: Vec<bool> = list.as_array().unwrap().iter().map(|link| link["is_active"].as_bool().unwrap()).collect();
     let want: Vec<bool> = ends.iter().map(|(_, active)| *active).collect();
     assert_eq!(active, want, "{list}");
@@ -673,7 +674,7 @@ fn ends_that_the_database_cannot_read_are_told_as_they_stand() {
         playground.sql(&format!("INSERT INTO share_links (stored_file_id, token, expires_at) {made}"));
     }
     let want: Vec<_> = ends.iter().map(|(_, told, is_active)| json!([told, is_active])).collect();
-    let list = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let list = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     let explained = playground.run(&["explain", "--user-id", "1", "a.txt", "--format", "json"]).json()["links"].clone();
     for links in [&list, &explained] {
         let told = links.as_array().unwrap().iter().map(|link| json!([link["expires_at"], link["is_active"]]));
@@ -761,7 +762,7 @@ fn dangling_links_are_listed_and_left_alone() {
     assert!(ran.json().as_array().unwrap().iter().all(|link| link["is_active"] == false), "{ran:?}");
     let text = playground.run(&["share", "list", "--dangling"]).ends(0);
     assert_eq!((text.out.lines().count(), text.err.as_str()), (4, ""), "{text:?}");
-    assert_eq!(paths(&playground.run(&["share", "list", "--format", "json"]).ends(0)).len(), 5);
+    assert_eq!(paths(&playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0)).len(), 5);
     // Something is there that is no object: nobody can say that the file is gone.
     std::os::unix::fs::symlink("nowhere", playground.path("files/1/a.txt")).unwrap();
     let ran = dangling(&playground, |_| ()).ends(4);

@@ -12,7 +12,7 @@ fn restore(playground: &Playground, task: &str, code: i32) -> Ran {
 
 /// Links that open something now.
 fn open(playground: &Playground) -> Vec<String> {
-    let links = playground.run(&["share", "list", "--format", "json"]).ends(0).json();
+    let links = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     let active = links.as_array().unwrap().iter().filter(|link| link["is_active"] == true);
     active.map(|link| link["token"].as_str().unwrap().to_owned()).collect()
 }
@@ -42,7 +42,10 @@ fn law_10_a_revoked_link_is_not_brought_back_to_life() {
             playground.rebuild(&["--mode", "sync"]).ends(0);
             let ran = restore(&playground, &restored, 4);
             assert!(ran.out.contains("user_gone"), "{ran:?}");
-            assert_eq!(playground.run(&["share", "list", "--format", "json"]).ends(0).out.trim(), "[]");
+            assert_eq!(
+                playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).out.trim(),
+                "[]"
+            );
         } else {
             playground.remove("2/k");
             clean();
