@@ -4,6 +4,7 @@
 //! gone at once, if that can be seen. Every transaction that writes looks first whether the lease is still its own,
 //! keeps it from changing hands until it ends, and is a sign of life itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
@@ -64,7 +65,7 @@ pub struct Holder {
 #[derive(Debug)]
 pub struct Lease {
     db: DatabaseConnection,
-    under: Under,
+    under: Arc<Under>,
     heart: JoinHandle<()>,
     asked_to_end: watch::Receiver<bool>,
     /// The run's clock.
@@ -99,7 +100,7 @@ impl Index {
         if let Some(holder) = self.lease_holder().await? {
             return Err(IndexError::Held(holder));
         }
-        let under = Under { task: task.to_string(), expiry: terms.expiry };
+        let under = Arc::new(Under { task: task.to_string(), expiry: terms.expiry });
         match patiently(|| self.take_lease_once(&under, request)).await {
             Err(IndexError::Write(error)) if is_locked(&error) => {
                 // Somebody writes without an end. It is no other program as long as there is a run that may be there.
@@ -110,7 +111,7 @@ impl Index {
         }
         let db = self.writing()?.clone();
         let (ask, asked_to_end) = watch::channel(false);
-        let heart = tokio::spawn(beat(db.clone(), under.clone(), terms.heartbeat, ask));
+        let heart = tokio::spawn(beat(db.clone(), Arc::clone(&under), terms.heartbeat, ask));
         step_over(&db, &[Numbered::Records, Numbered::Links]).await;
         Ok(Lease { db, under, heart, asked_to_end, clock: self.clock })
     }
@@ -153,7 +154,7 @@ impl Index {
 impl Lease {
     /// Returns the handle that writes as long as the lease is held.
     pub fn writer(&self) -> Writer {
-        Writer::under(self.db.clone(), self.under.clone(), self.clock)
+        Writer::under(self.db.clone(), Arc::clone(&self.under), self.clock)
     }
 
     /// Waits until somebody asks the run that holds the lease to end.
@@ -233,7 +234,7 @@ impl Row {
 }
 
 /// Gives signs of life until the lease is somebody else's, and hears between them whether the run is asked to end.
-async fn beat(db: DatabaseConnection, under: Under, heartbeat: Duration, ask: watch::Sender<bool>) {
+async fn beat(db: DatabaseConnection, under: Arc<Under>, heartbeat: Duration, ask: watch::Sender<bool>) {
     let mut signed = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(heartbeat.min(LISTENS)).await;

@@ -213,7 +213,9 @@ fn known<T: DeserializeOwned>(object: Map<String, Json>, fields: Option<&[&str]>
 
 /// Masks the token of a line in what is wrong with the line, which may say what stands in its place.
 fn without(token: &str, reason: &str) -> String {
-    if token.is_empty() { reason.to_owned() } else { reason.replace(token, &masked(token)) }
+    // In these marks stand values; a short token may be a part of any word.
+    let marks = ['"', '`'].map(|mark| (format!("{mark}{token}{mark}"), format!("{mark}{}{mark}", masked(token))));
+    marks.iter().fold(reason.to_owned(), |reason, (whole, shown)| reason.replace(whole, shown))
 }
 
 /// Says what is wrong without the place, which counts from the line's own beginning.
@@ -302,6 +304,10 @@ mod tests {
             (link("\"is_active\":true"), "created_at"),
             (link(&format!("\"is_active\":1,\"expires_at\":null,\"created_at\":\"{time}\"")), "boolean"),
             (link(&format!("\"is_active\":true,\"expires_at\":\"soon\",\"created_at\":\"{time}\"")), "soon"),
+            (
+                r#"{"kind":"share_link","user_id":1,"user":"u","path":"p","token":123456789}"#.to_owned(),
+                "integer `12…`",
+            ),
             (user("0", "n"), "0 is no id"),
             (user("9223372036854775807", "n"), "no id"),
             (user("1", "a\\u0000b"), "U+0000"),

@@ -2,6 +2,8 @@
 //! fast as its own shell imports a file; a bound value for each column would cost more than the insert itself) or by
 //! PostgreSQL's COPY. No decisions are made here.
 
+use std::sync::Arc;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
     TransactionTrait as _,
@@ -70,7 +72,7 @@ pub struct NewIdentity {
 pub struct Writer {
     db: DatabaseConnection,
     /// The lease under which it writes, if it needs one.
-    under: Option<Under>,
+    under: Option<Arc<Under>>,
     clock: Clock,
 }
 
@@ -103,7 +105,7 @@ const INSERT: &str = "INSERT INTO stored_files \
 
 impl Writer {
     /// Makes a handle that writes only while the lease is held.
-    pub(super) fn under(db: DatabaseConnection, under: Under, clock: Clock) -> Self {
+    pub(super) fn under(db: DatabaseConnection, under: Arc<Under>, clock: Clock) -> Self {
         Self { db, under: Some(under), clock }
     }
 
@@ -157,7 +159,7 @@ impl Writer {
             let rows = refresh_rows(updates);
             let refreshing = Refreshing { journal: &journal, update: &update, rows: &rows };
             let refresh = (!updates.is_empty()).then_some(refreshing);
-            return Bulk { creates, refresh, now, under: self.under.as_ref() }.write(&self.db).await;
+            return Bulk { creates, refresh, now, under: self.under.as_deref() }.write(&self.db).await;
         }
         let now = now.to_text();
         let transaction = self.begin().await?;
