@@ -147,7 +147,7 @@ fn law_02_the_database_itself_refuses_whoever_deletes() {
         execute(&db, lift).await;
         execute(&db, "DELETE FROM stored_files WHERE path = 'a'").await;
     });
-    for args in [&["share", "list"][..], &["share", "list", "--dangling"]] {
+    for args in [&["share", "list", "--show-tokens"][..], &["share", "list", "--dangling", "--show-tokens"]] {
         let links = playground.run(&[args, &["--format", "json"]].concat()).ends(0).json();
         assert_eq!(links[0]["token"], token.as_str(), "{links}");
         assert!(links[0]["path"].is_null() && links[0]["user_id"].is_null(), "{links}");
