@@ -99,6 +99,11 @@ impl Mounts {
         }
     }
 
+    /// Counts a record that is made for the user whose keys begin with `scope`.
+    pub(super) fn add(&mut self, scope: &str, path: &str) {
+        self.places.iter_mut().filter(|place| place.holds(scope, path)).for_each(|place| place.records += 1);
+    }
+
     /// Ends the part of the user whose keys begin with `scope`: says below which mounts the user's records are not judged.
     pub(super) fn leave(&mut self, scope: &str) -> Vec<Withheld> {
         let mut withheld = Vec::new();

@@ -52,6 +52,7 @@ impl Run<'_> {
         if action == Action::Create {
             if let Some(scope) = self.scopes.current() {
                 scope.added += 1;
+                self.mounts.add(&scope.start, &object.key[path_at..]);
             }
             self.writes.creates.push(NewRecord { user, object, path_at, content_type, first });
         }

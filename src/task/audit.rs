@@ -222,12 +222,11 @@ fn told(task_id: String, status: &str, result: ResultWire, begun: Instant) -> Au
     let differ =
         result.missing_in_db + result.orphaned_in_db + result.stale_in_db + result.moved_in_db + result.deferred;
     let mut summary = format!(
-        "{} missing, {} orphaned, {} stale, {} moved, {} deferred; {} files in the storage, {} in the index",
+        "{} missing, {} orphaned, {} stale, {} moved; {} files in the storage, {} in the index",
         result.missing_in_db,
         result.orphaned_in_db,
         result.stale_in_db,
         result.moved_in_db,
-        result.deferred,
         result.files_on_disk,
         result.files_in_db
     );

@@ -19,7 +19,7 @@ fn adr_1_a_rebuild_is_idempotent() {
     }
     playground.rebuild(&["--mode", "sync"]).ends(0);
     playground.write("1/changed", "longer");
-    playground.sql("UPDATE stored_files SET path = 'gone' WHERE path = 'new'; UPDATE stored_files SET etag = NULL WHERE path = 'gone'");
+    playground.sql("UPDATE stored_files SET path = 'gone' WHERE path = 'new'; UPDATE stored_files SET etag = NULL, file_id = NULL WHERE path = 'gone'");
     let server = playground.serve(&[]);
     let first = rebuild(&server, &key, r#"{"mode": "full", "force": true}"#)["result"].clone();
     assert_eq!(

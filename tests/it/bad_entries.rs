@@ -84,26 +84,14 @@ fn each_bad_entry_on_disk_is_one_item_that_names_it() {
     );
     // What is there in any form, or could be behind a link, is never "not found".
     block_on(async {
-        for key in [
-            "broken",
-            "broken/x",
-            "out-dir",
-            "out-dir/secret",
-            "out-dir/other",
-            "out-file",
-            "self",
-            "pipe",
-            "d/x#12",
-            "d/up",
-            "loop1/to2/to1",
-            "to-marker",
-        ] {
+        for key in ["broken", "broken/x", "self", "pipe", "d/x#12", "d/up", "loop1/to2/to1"] {
             assert!(matches!(look(&storage, key).await, Glance::Unknown(_)), "{key}");
         }
         for key in ["in-file", "in-dir/last"] {
             assert!(matches!(look(&storage, key).await, Glance::Present { .. }), "{key}");
         }
-        for key in ["d", "a/b", "z/gone"] {
+        // What a link that leads out shows is no object.
+        for key in ["d", "a/b", "z/gone", "out-dir", "out-dir/secret", "out-dir/other", "out-file", "to-marker"] {
             assert_eq!(look(&storage, key).await, Glance::Absent, "{key}");
         }
     });

@@ -39,7 +39,7 @@ fn the_document_has_all_its_keys() {
     assert_eq!(
         document["result"],
         json!({
-            "mode": "sync", "dry_run": false, "users_scanned": 1, "users_adopted": 0, "files_on_disk": 1, "files_in_db": 0,
+            "mode": "sync", "deferred": 0, "identities_refreshed": 0, "excluded_in_db": 0, "dry_run": false, "users_scanned": 1, "users_adopted": 0, "files_on_disk": 1, "files_in_db": 0,
             "missing_in_db": 1, "orphaned_in_db": 0, "stale_in_db": 0, "moved_in_db": 0, "records_created": 1,
             "records_updated": 0, "records_moved": 0, "records_deleted": 0, "records_skipped": 0, "unclaimed_on_disk": 0,
             "unindexable_on_disk": 0, "incomplete_users": [], "refusal": null, "errors": []
