@@ -832,7 +832,7 @@ fn all_that_is_known_of_one_path() {
         let row = index.record_row(1, "a.txt").await.unwrap().unwrap();
         let of = |name: &str| row.columns[name].as_deref();
         assert_eq!((of("path"), of("parent_path"), of("size")), (Some("a.txt"), Some(""), Some("7")));
-        assert_eq!((of("content_type"), row.columns.len()), (Some("text/plain"), 11));
+        assert_eq!((of("content_type"), row.columns.len()), (Some("text/plain"), 12));
         let links = index.links_of(row.id).await.unwrap();
         assert_eq!(
             links.iter().map(|link| (link.path.as_deref().unwrap(), link.is_active)).collect::<Vec<_>>(),
