@@ -48,6 +48,8 @@ impl Place {
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     places: Vec<Place>,
+    /// What the keys of the user begin with who was asked for last, and the places that this user's keys may lie below.
+    near: Option<(String, Vec<usize>)>,
 }
 
 /// A user's part of a mount whose records are not judged.
@@ -71,11 +73,12 @@ impl Mounts {
             withheld: false,
             reached: false,
         };
-        Self { places: remembered.into_iter().map(place).collect() }
+        Self { places: remembered.into_iter().map(place).collect(), near: None }
     }
 
     /// Takes a mount that the listing meets.
     pub(super) fn see(&mut self, mount: SeenMount) {
+        self.near = None;
         match self.places.iter_mut().find(|place| place.key == mount.key) {
             Some(place) => place.seen = Some(mount),
             None => self.places.push(Place {
@@ -92,16 +95,33 @@ impl Mounts {
 
     /// Counts a record of the user whose keys begin with `scope`, and whether its object is there.
     pub(super) fn count(&mut self, scope: &str, path: &str, matched: bool) {
-        for place in self.places.iter_mut().filter(|place| place.holds(scope, path)) {
+        self.below(scope, path, |place| {
             place.records += 1;
             place.now.0 += 1;
             place.now.1 += u64::from(matched);
-        }
+        });
     }
 
     /// Counts a record that is made for the user whose keys begin with `scope`.
     pub(super) fn add(&mut self, scope: &str, path: &str) {
-        self.places.iter_mut().filter(|place| place.holds(scope, path)).for_each(|place| place.records += 1);
+        self.below(scope, path, |place| place.records += 1);
+    }
+
+    /// Visits the places that a path lies below.
+    fn below(&mut self, scope: &str, path: &str, mut visit: impl FnMut(&mut Place)) {
+        if self.places.is_empty() {
+            return;
+        }
+        if self.near.as_ref().is_none_or(|(last, _)| last != scope) {
+            let is_near = |place: &Place| place.key.starts_with(scope) || scope.starts_with(&format!("{}/", place.key));
+            let near = (0..self.places.len()).filter(|at| is_near(&self.places[*at])).collect();
+            self.near = Some((scope.to_owned(), near));
+        }
+        for at in self.near.iter().flat_map(|(_, near)| near) {
+            if let Some(place) = self.places.get_mut(*at).filter(|place| place.holds(scope, path)) {
+                visit(place);
+            }
+        }
     }
 
     /// Ends the part of the user whose keys begin with `scope`: says below which mounts the user's records are not judged.

@@ -72,15 +72,18 @@ impl Course {
     /// Returns the wall around the directory `dir` of `key`, when there is none around a directory above it: that of its
     /// user, or of a folder that belongs to no user. None is around what lies above a prefix.
     pub(super) fn wall_at(&self, key: &str, dir: &Arc<Dir>) -> Option<Arc<Wall>> {
-        let is_above = self.walls.iter().any(|wall| wall.as_str().starts_with(key));
-        (!is_above).then(|| self.wall(dir, key))
+        (!self.has_wall_below(key)).then(|| self.wall(dir, key))
     }
 
     /// Tells whether `key`, without a slash at its end, is a prefix or on the way to one.
     pub(super) fn leads_to_a_prefix(&self, key: &str) -> bool {
-        let is_above =
-            |wall: &Prefix| wall.as_str().strip_prefix(key).is_some_and(|r| r.is_empty() || r.starts_with('/'));
-        self.walls.iter().any(is_above)
+        self.walls.binary_search_by(|wall| wall.as_str().cmp(key)).is_ok() || self.has_wall_below(&format!("{key}/"))
+    }
+
+    /// Tells whether a prefix begins with `start`.
+    fn has_wall_below(&self, start: &str) -> bool {
+        let first = self.walls.partition_point(|wall| wall.as_str() < start);
+        self.walls.get(first).is_some_and(|wall| wall.as_str().starts_with(start))
     }
 
     fn wall(&self, dir: &Arc<Dir>, key: &str) -> Arc<Wall> {
