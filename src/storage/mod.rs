@@ -9,6 +9,7 @@ mod local;
 mod open;
 mod reader;
 mod s3;
+mod sort;
 mod spelling;
 mod trouble;
 

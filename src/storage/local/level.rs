@@ -1,9 +1,10 @@
 //! One directory, page by page in key order. A directory of usual size is one page; a huge one is sorted in runs on disk
 //! and merged, so that the memory of a walk does not grow with it.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::cmp::Ordering;
+use std::io;
 
+use super::super::sort::{Merge, Runs, Sortable, read_text, write_text};
 use super::directory::{Directory, Kind, Place, order};
 use crate::model::BadReason;
 
@@ -24,7 +25,7 @@ pub(super) struct Level {
 #[derive(Debug)]
 enum Rest {
     Page(Option<Directory>),
-    Runs(Vec<Run>),
+    Runs(Box<Merge<Entry>>),
 }
 
 impl Level {
@@ -39,17 +40,14 @@ impl Level {
 
     fn read_in_runs(place: &Place, run: usize) -> io::Result<Self> {
         let mut page = Directory::default();
-        let (mut runs, mut no_room_for) = (Vec::new(), None);
+        let (mut runs, mut no_room_for) = (Runs::default(), None);
         let read = place.dir.read(|name, file_type| {
             page.add(place, name, file_type);
             if page.name_bytes() < run {
                 return Ok(true);
             }
             page.sort();
-            match Run::write(&page) {
-                Ok(sorted) => runs.push(sorted),
-                Err(error) => no_room_for = Some(error),
-            }
+            no_room_for = runs.add(entries_of(&page)).err();
             page.clear();
             Ok(no_room_for.is_none())
         });
@@ -60,8 +58,8 @@ impl Level {
         let rest = if runs.is_empty() {
             Rest::Page(Some(page))
         } else {
-            runs.push(Run::write(&page).map_err(no_room)?);
-            Rest::Runs(runs)
+            runs.add(entries_of(&page)).map_err(no_room)?;
+            Rest::Runs(Box::new(runs.merge().map_err(no_room)?))
         };
         Ok(Self { rest, failed: read.err() })
     }
@@ -78,84 +76,89 @@ impl Level {
         let mut page = Directory::default();
         let mut last: Option<Vec<u8>> = None;
         while page.len() < PAGE {
-            let heads = runs.iter().enumerate().filter_map(|(at, run)| run.head.as_ref().map(|head| (at, head)));
-            let least = heads.min_by(|(_, a), (_, b)| order(&a.name, a.kind).cmp(order(&b.name, b.kind)));
-            let Some((at, _)) = least else { break };
-            let Some(head) = runs[at].next()? else { break };
-            if last.as_ref() == Some(&head.name) {
+            let Some(Entry { name, kind, reason }) = runs.next().transpose()? else { break };
+            if last.as_ref() == Some(&name) {
                 continue;
             }
-            match head.reason {
-                Some(reason) => page.push_bad(&head.name, reason),
-                None => page.push(&head.name, head.kind),
+            match reason {
+                Some(reason) => page.push_bad(&name, reason),
+                None => page.push(&name, kind),
             }
-            last = Some(head.name);
+            last = Some(name);
         }
         Ok((page.len() > 0).then_some(page))
     }
 }
 
-/// A sorted part of a directory, in an unnamed temporary file.
+/// An entry of a directory that is sorted on disk.
 #[derive(Debug)]
-struct Run {
-    file: BufReader<File>,
-    left: usize,
-    head: Option<Head>,
-}
-
-#[derive(Debug)]
-struct Head {
+struct Entry {
     name: Vec<u8>,
     kind: Kind,
     reason: Option<BadReason>,
 }
 
-impl Run {
-    fn write(page: &Directory) -> io::Result<Self> {
-        let mut file = BufWriter::new(tempfile::tempfile()?);
-        for at in 0..page.len() {
-            let kind = match page.kind(at) {
-                Kind::File => b'f',
-                Kind::LinkedFile => b'l',
-                Kind::Directory => b'd',
-                Kind::LinkedDirectory => b'L',
-                Kind::Bad(_) => b'b',
-            };
-            file.write_all(&[kind])?;
-            write_text(&mut file, page.name(at))?;
-            if let Some(reason) = page.reason(at) {
-                write_text(&mut file, &serde_json::to_vec(reason)?)?;
-            }
-        }
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.seek(SeekFrom::Start(0))?;
-        let mut run = Self { file: BufReader::new(file), left: page.len(), head: None };
-        run.next()?;
-        Ok(run)
+/// Takes the entries of a sorted page.
+fn entries_of(page: &Directory) -> impl Iterator<Item = Entry> {
+    let entry =
+        |at| Entry { name: page.name(at).to_vec(), kind: page.kind(at), reason: page.reason(at).cloned() };
+    (0..page.len()).map(entry)
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(&self.name, self.kind).cmp(order(&other.name, other.kind))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl Sortable for Entry {
+    fn weight(&self) -> usize {
+        self.name.len()
     }
 
-    /// Takes the entry at the head, and reads the one behind it.
-    fn next(&mut self) -> io::Result<Option<Head>> {
-        let taken = self.head.take();
-        if let Some(left) = self.left.checked_sub(1) {
-            self.left = left;
-            let mut kind = [0];
-            self.file.read_exact(&mut kind)?;
-            let name = read_text(&mut self.file)?;
-            let kind = match kind[0] {
-                b'f' => Kind::File,
-                b'l' => Kind::LinkedFile,
-                b'd' => Kind::Directory,
-                b'L' => Kind::LinkedDirectory,
-                _ => Kind::Bad(0),
-            };
-            let reason = match kind {
-                Kind::Bad(_) => Some(serde_json::from_slice(&read_text(&mut self.file)?)?),
-                _ => None,
-            };
-            self.head = Some(Head { name, kind, reason });
-        }
-        Ok(taken)
+    fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let kind = match self.kind {
+            Kind::File => b'f',
+            Kind::LinkedFile => b'l',
+            Kind::Directory => b'd',
+            Kind::LinkedDirectory => b'L',
+            Kind::Bad(_) => b'b',
+        };
+        out.write_all(&[kind])?;
+        write_text(out, &self.name)?;
+        self.reason.as_ref().map_or(Ok(()), |reason| write_text(out, &serde_json::to_vec(reason)?))
+    }
+
+    fn read(from: &mut impl io::Read) -> io::Result<Self> {
+        let mut kind = [0];
+        from.read_exact(&mut kind)?;
+        let name = read_text(from)?;
+        let kind = match kind[0] {
+            b'f' => Kind::File,
+            b'l' => Kind::LinkedFile,
+            b'd' => Kind::Directory,
+            b'L' => Kind::LinkedDirectory,
+            _ => Kind::Bad(0),
+        };
+        let reason = match kind {
+            Kind::Bad(_) => Some(serde_json::from_slice(&read_text(from)?)?),
+            _ => None,
+        };
+        Ok(Self { name, kind, reason })
     }
 }
 
@@ -164,23 +167,9 @@ fn no_room(error: io::Error) -> io::Error {
     io::Error::other(format!("too large to sort in memory, and temporary files fail (TMPDIR): {error}"))
 }
 
-fn write_text(file: &mut impl io::Write, text: &[u8]) -> io::Result<()> {
-    let len = u32::try_from(text.len()).map_err(io::Error::other)?;
-    file.write_all(&len.to_le_bytes())?;
-    file.write_all(text)
-}
-
-fn read_text(file: &mut impl io::Read) -> io::Result<Vec<u8>> {
-    let mut len = [0; 4];
-    file.read_exact(&mut len)?;
-    let mut text = vec![0; usize::try_from(u32::from_le_bytes(len)).map_err(io::Error::other)?];
-    file.read_exact(&mut text)?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::path::Path;
     use std::sync::Arc;
 
