@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::model::Identity;
+use crate::model::{Identity, InodeNumbers, Order};
 
 /// Where the index is when nobody says otherwise.
 pub const DEFAULT_DATABASE: &str = "sqlite://data/index.sqlite3";
@@ -40,6 +40,10 @@ pub struct Given {
     pub log_format: Option<LogFormat>,
     /// By what the storage is known again.
     pub identity: Option<Identity>,
+    /// In which order the storage lists its keys.
+    pub order: Option<Order>,
+    /// Whether inode numbers last.
+    pub inode_numbers: Option<InodeNumbers>,
     /// After so long a silence of its holder the lease is free.
     pub lease_expiry: Option<Duration>,
     /// A file with the same settings.
@@ -58,6 +62,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// By what the storage is known again.
     pub identity: Identity,
+    /// In which order the storage lists its keys.
+    pub order: Order,
+    /// Whether inode numbers last.
+    pub inode_numbers: InodeNumbers,
     /// After so long a silence of its holder the lease is free, if somebody says so.
     pub lease_expiry: Option<Duration>,
     /// What the file says of the server.
@@ -90,6 +98,8 @@ struct File {
     database_connections: Option<NonZeroU32>,
     log_format: Option<LogFormat>,
     identity: Option<Identity>,
+    order: Option<Order>,
+    inode_numbers: Option<InodeNumbers>,
     #[serde(default, deserialize_with = "duration")]
     lease_expiry: Option<Duration>,
     listen: Option<String>,
@@ -120,8 +130,8 @@ pub enum ConfigError {
     },
     /// The file is not what it should be.
     #[error(
-        "config file {file:?}: {why}; settings are storage, database, database_connections, log_format, identity, \
-         lease_expiry, listen, startup_audit, audit_every, metrics_auth, auth_failures and findings"
+        "config file {file:?}: {why}; settings are storage, database, database_connections, log_format, identity, order, \
+         inode_numbers, lease_expiry, listen, startup_audit, audit_every, metrics_auth, auth_failures and findings"
     )]
     Wrong {
         /// Which.
@@ -147,6 +157,8 @@ impl Config {
             database_connections: given.database_connections.or(file.database_connections.map(NonZeroU32::get)),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             identity: given.identity.or(file.identity).unwrap_or_default(),
+            order: given.order.or(file.order).unwrap_or_default(),
+            inode_numbers: given.inode_numbers.or(file.inode_numbers).unwrap_or_default(),
             lease_expiry: given.lease_expiry.or(file.lease_expiry),
             serve: Serve {
                 listen: file.listen,

@@ -7,8 +7,9 @@ use clap::{ArgAction, Command as Clap, CommandFactory as _, FromArgMatches as _,
 
 #[cfg(feature = "server")]
 use super::server_args::{HealthArgs, KeyCommand, ServeArgs};
+use super::storage_args::StorageCommand;
 use crate::config::{LogFormat, SHORTEST_LEASE};
-use crate::model::{HIGHEST_USER_ID, Identity};
+use crate::model::{HIGHEST_USER_ID, Identity, InodeNumbers, Order};
 use crate::reconcile::{MaxDelete, Mode};
 
 /// Keep a database index of files in step with the storage that is their truth
@@ -63,8 +64,15 @@ pub(super) struct Global {
     /// By what the storage is known again: a marker in it, or nothing, for one that cannot hold a marker [default: marker]
     #[arg(long, global = true, env = "STORAGE_IDENTITY", value_name = "HOW", hide_env_values = true)]
     pub(super) identity: Option<Identity>,
-    /// Read settings from this TOML file: storage, database, database_connections, log_format, identity, lease_expiry; and
-    /// for the server: listen, startup_audit, audit_every, metrics_auth, auth_failures, findings
+    /// In which order the storage lists its keys: by their bytes, or none; auto learns it from a listing [default: auto]
+    #[arg(long, global = true, env = "STORAGE_ORDER", value_name = "ORDER", hide_env_values = true)]
+    pub(super) order: Option<Order>,
+    /// Whether inode numbers of a local disk last: where that is known (auto), or on any file system [default: auto]
+    #[arg(long, global = true, env = "STORAGE_INODE_NUMBERS", value_name = "WHICH", hide_env_values = true)]
+    pub(super) inode_numbers: Option<InodeNumbers>,
+    /// Read settings from this TOML file: storage, database, database_connections, log_format, identity, order,
+    /// inode_numbers, lease_expiry; and for the server: listen, startup_audit, audit_every, metrics_auth, auth_failures,
+    /// findings
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// A writing run that is silent for so long has lost its lease [default: 30s]
@@ -93,7 +101,7 @@ pub(super) enum Command {
     /// Make, list or revoke share links
     #[command(subcommand)]
     Share(ShareCommand),
-    /// Show whether this is the storage that the index is about, or bind the two
+    /// Show what the storage is and can do, bind the index to it, or list the file systems mounted in it
     #[command(subcommand)]
     Storage(StorageCommand),
     /// Undo what a run did to the index: records and links come back with their ids
@@ -295,29 +303,7 @@ pub(super) enum ShareCommand {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum StorageCommand {
-    /// Show the storage's marker, what the index is bound to, what a run would say, and which files others can read
-    Status {
-        /// Where the server keeps findings: whether others can read them is told as well
-        #[arg(long, env = "FINDINGS", value_name = "DIR", hide_env_values = true)]
-        findings: Option<PathBuf>,
-        /// How the result on stdout looks
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// Bind the index to this storage; without --force, say what that would do
-    Bind {
-        /// Do it: take the storage's id, or write a marker where there is none
-        #[arg(long)]
-        force: bool,
-        /// Print a marker for the storage's owner to upload, and change nothing
-        #[arg(long, conflicts_with = "force")]
-        print: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Subcommand, Debug, Subcommand)]
 pub(super) enum IndexCommand {
     /// Write users, share links and the hashes of keys into a file, one JSON object a line; it holds tokens, so keep it secret
     Export {

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::index::{Access, Index, PlacedLink, ShareLink};
 use crate::reconcile::RunVerdict;
-use crate::storage::{self, Glance, Step, StorageReader, Trouble};
+use crate::storage::{Glance, StorageReader, Trouble};
 
 /// How many keys are asked for at a time.
 const GLANCES: usize = 32;
@@ -19,7 +19,7 @@ const GLANCES: usize = 32;
 const PATIENCE: u64 = 2 * GLANCES as u64;
 
 pub(super) async fn run(show_tokens: bool, format: Format, config: &Config) -> Result<Exit, Failure> {
-    let storage = storage::open(config.storage()?).map_err(Error::from)?;
+    let storage = super::open_storage(config.storage()?, config).map_err(Error::from)?;
     let index = super::open_index(config, Access::Read).await?;
     let storage = storage.without_files(index.files());
     // On another storage, or none, all of them would dangle.
@@ -97,10 +97,8 @@ impl Search {
 
     /// Makes sure that there is a storage: to a server, a key in a bucket that does not exist is "not found" as well.
     async fn trust(&mut self) -> Result<(), Failure> {
-        if !self.trusted
-            && let Step::Incomplete(doubt) = self.storage.listing(None, &[]).next().await
-        {
-            return Err(Failure::new(Exit::Failed, doubt.to_string()));
+        if !self.trusted {
+            self.storage.check().await.map_err(|trouble| Failure::new(Exit::Failed, trouble.message))?;
         }
         self.trusted = true;
         Ok(())

@@ -15,7 +15,7 @@ use crate::model::{Prefix, RESERVED_FOLDER, UserId, is_reserved};
 use crate::reconcile::{
     Action, Evidence, FindingKind, Mode, Observer, Problem, Progress, RefusalCode, RefusalWire, Report, Request,
 };
-use crate::storage::{self, Glance};
+use crate::storage::Glance;
 
 /// The columns of a record that hold numbers.
 const NUMBERS: [&str; 3] = ["id", "user_id", "size"];
@@ -67,7 +67,7 @@ impl Observer for Witness<'_> {
 }
 
 pub(super) async fn run(args: ExplainArgs, config: &Config) -> Result<Exit, Failure> {
-    let storage = storage::open(config.storage()?).map_err(Error::from)?;
+    let storage = super::open_storage(config.storage()?, config).map_err(Error::from)?;
     let index = super::open_index(config, Access::Read).await?;
     let storage = storage.without_files(index.files());
     let user = index.user(args.user_id).await?;

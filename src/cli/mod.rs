@@ -1,5 +1,6 @@
 //! Door: the command line. One file a command; what is printed goes through `output`.
 
+mod abilities;
 mod args;
 mod dangling;
 mod demo;
@@ -16,6 +17,7 @@ mod key;
 mod link_list;
 mod logging;
 mod migrate;
+mod mounts;
 mod output;
 mod progress;
 mod rebuild;
@@ -27,6 +29,7 @@ mod serve;
 mod server_args;
 mod share;
 mod storage;
+mod storage_args;
 mod task;
 mod text;
 mod user;
@@ -39,7 +42,7 @@ use self::exit::{Exit, Failure};
 use crate::config::{Config, Given};
 use crate::index::{Access, Index, IndexError, LeaseTerms, READERS};
 use crate::reconcile::Reconciler;
-use crate::storage::Storage;
+use crate::storage::{OpenError, Storage};
 
 /// How long threads are waited for that nobody waits for any more.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -84,6 +87,11 @@ fn lease_terms(config: &Config) -> LeaseTerms {
     config.lease_expiry.map(LeaseTerms::of).unwrap_or_default()
 }
 
+/// Opens the storage at `url`, which lists and numbers its files as the settings say.
+fn open_storage(url: &str, config: &Config) -> Result<Storage, OpenError> {
+    Ok(crate::storage::open(url)?.with_order(config.order).with_inode_numbers(config.inode_numbers))
+}
+
 /// Opens the index that the settings name.
 async fn open_index(config: &Config, access: Access) -> Result<Index, IndexError> {
     Index::open_with(&config.database, access, config.database_connections.unwrap_or(READERS)).await
@@ -98,6 +106,8 @@ fn run(args: Args) -> Result<Exit, Failure> {
         log_format: global.log_format,
         lease_expiry: global.lease_expiry,
         identity: global.identity,
+        order: global.order,
+        inode_numbers: global.inode_numbers,
         file: global.config,
     })?;
     output::speak(config.log_format);

@@ -21,7 +21,6 @@ use crate::model::Timestamp;
 use crate::reconcile::{
     Answer, Evidence, Excludes, FindingKind, Observer, Progress, Report, Request, RequestWire, check_users, outcome_of,
 };
-use crate::storage;
 
 pub(super) async fn run(args: RebuildArgs, config: &Config, loudness: Loudness) -> Result<Exit, Failure> {
     let mut exclude = Excludes::parse(args.exclude.clone())?;
@@ -79,7 +78,7 @@ async fn reconcile(
     journal_keep: Option<Duration>,
     screen: &mut Screen,
 ) -> Result<Result<Report, Failure>, Error> {
-    let storage = storage::open(url).map_err(Error::from);
+    let storage = super::open_storage(url, config).map_err(Error::from);
     if storage.as_ref().is_err_and(|error| error.kind() == ErrorKind::Failed) {
         // The asker's mistakes come first, whatever else is wrong.
         check_index(config, request).await?;

@@ -53,6 +53,8 @@ pub(super) async fn run(args: ServeArgs, config: &Config) -> Result<Exit, Failur
             database: config.database.clone(),
             readers: config.database_connections.unwrap_or(READERS),
             identity: config.identity,
+            order: config.order,
+            inode_numbers: config.inode_numbers,
             lease_terms: super::lease_terms(config),
             findings,
         },

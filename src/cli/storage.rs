@@ -5,17 +5,19 @@ use std::path::PathBuf;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::args::{Format, StorageCommand};
+use super::abilities::{Abilities, abilities_of};
+use super::args::Format;
 use super::exit::{Exit, Failure};
 use super::exposed::{Exposed, exposed};
 use super::output;
+use super::storage_args::StorageCommand;
 use crate::clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::index::{Access, Index, IndexError};
 use crate::model::UnreadableMarker;
 use crate::reconcile::{self, Outlook, RunVerdict};
-use crate::storage::{self, MARKER, Marker, MarkerError, MarkerState, Storage, marker_document};
+use crate::storage::{MARKER, Marker, MarkerError, MarkerState, Storage, marker_document};
 
 /// What `status` tells.
 #[derive(Debug, Serialize)]
@@ -32,6 +34,9 @@ struct Status {
     code: Option<&'static str>,
     /// Why, in one line.
     message: Option<String>,
+    /// What can be done with the storage.
+    #[serde(flatten)]
+    abilities: Abilities,
     /// What storm-index keeps and others than its owner can read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     readable_by_others: Vec<Exposed>,
@@ -48,11 +53,12 @@ pub(super) async fn run(command: StorageCommand, config: &Config) -> Result<Exit
             index.close().await;
             done
         }
+        StorageCommand::Mounts(command) => super::mounts::run(command, config).await,
     }
 }
 
 fn open(config: &Config) -> Result<Storage, Failure> {
-    Ok(storage::open(config.storage()?).map_err(Error::from)?)
+    Ok(super::open_storage(config.storage()?, config).map_err(Error::from)?)
 }
 
 async fn status(findings: Option<PathBuf>, format: Format, config: &Config) -> Result<Exit, Failure> {
@@ -60,20 +66,20 @@ async fn status(findings: Option<PathBuf>, format: Format, config: &Config) -> R
     let index = super::open_index(config, Access::Read).await?;
     let storage = storage.without_files(index.files());
     let outlook = super::reconciler(&storage, &index, config).outlook().await;
+    let abilities = abilities_of(&storage.reader(), &index).await;
     let files = index.files().to_vec();
     // The last one who closes the database removes its side files.
     index.close().await;
-    let (mut status, exit) = told(outlook?);
+    let (mut status, exit) = told(outlook?, abilities?);
     status.readable_by_others = exposed(&files, findings.or_else(|| config.serve.findings.clone()).as_deref());
     match format {
         Format::Json => output::json(&status),
         Format::Text => {
             let known = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
             let rows = [("marker", status.marker.to_owned()), ("storage", known(&status.storage_id))];
-            for (name, value) in
-                rows.into_iter().chain([("bound to", known(&status.bound_to)), ("a run", run_word(exit).to_owned())])
-            {
-                output::line(&format!("{name:>10}  {value}"));
+            let more = [("bound to", known(&status.bound_to)), ("a run", run_word(exit).to_owned())];
+            for (name, value) in rows.into_iter().chain(more).chain(status.abilities.rows()) {
+                output::line(&format!("{name:>10}  {}", output::visible(&value)));
             }
             for Exposed { path, mode, fix } in &status.readable_by_others {
                 for (name, value) in
@@ -98,7 +104,7 @@ fn run_word(exit: Exit) -> &'static str {
     }
 }
 
-fn told(outlook: Outlook) -> (Status, Exit) {
+fn told(outlook: Outlook, abilities: Abilities) -> (Status, Exit) {
     let (marker, storage) = match outlook.marker {
         None => ("unchecked", None),
         Some(MarkerState::Found(id)) => ("found", Some(id.to_string())),
@@ -112,7 +118,8 @@ fn told(outlook: Outlook) -> (Status, Exit) {
         RunVerdict::Trouble(trouble) => ("failed", Exit::Failed, Some(trouble.code), Some(trouble.message)),
     };
     let bound_to = outlook.bound.map(|id| id.to_string());
-    (Status { marker, storage_id: storage, bound_to, run, code, message, readable_by_others: Vec::new() }, exit)
+    let readable_by_others = Vec::new();
+    (Status { marker, storage_id: storage, bound_to, run, code, message, abilities, readable_by_others }, exit)
 }
 
 /// What binding does: to an id that is there, or to one that the storage is given.

@@ -24,7 +24,7 @@ use super::refusals::{CancelRefused, MetricsRefused, PageRefused, RebuildRefused
 use super::scrub::Scrub;
 use super::wire::{Alive, Cancelled, FindingsFound, Kind, Readiness, Rebuilt, TaskPage, TaskState, TaskView};
 use crate::index::{Claim, LeaseTerms, Task};
-use crate::model::Identity;
+use crate::model::{Identity, InodeNumbers, Order};
 use crate::reconcile::RequestWire;
 use crate::task::{Desk, Settings, StandingAudit, TaskError};
 
@@ -69,6 +69,8 @@ impl Api {
             database: "sqlite::memory:".to_owned(),
             readers: 1,
             identity: Identity::default(),
+            order: Order::default(),
+            inode_numbers: InodeNumbers::default(),
             lease_terms: LeaseTerms::default(),
             findings: PathBuf::new(),
         };

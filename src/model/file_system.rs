@@ -10,4 +10,6 @@ pub struct FileSystem {
     /// Whether an inode number belongs to one file for as long as the file exists, so that a renamed file can be
     /// recognised by it.
     pub keeps_inodes: bool,
+    /// Whether it tells when a file was created, without which no renamed file is recognised either.
+    pub tells_birth: bool,
 }

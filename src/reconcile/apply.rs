@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::guard::Cleared;
 use crate::index::{
     Candidate, Carried, Carry, Fate, IndexError, Merging, Mount, NewIdentity, NewRecord, Refresh, User, Writer, Written,
 };
-use crate::model::UserId;
+use crate::model::{Order, UserId};
 
 /// Records to be made and brought up to date, in key order.
 #[derive(Debug, Default)]
@@ -36,6 +37,8 @@ pub(super) trait Sink: Send {
     async fn merge(&mut self, twins: &[Merging]) -> Result<Vec<bool>, IndexError>;
     /// Remembers file systems that were seen, and forgets others.
     async fn remember_mounts(&mut self, seen: &[Mount], gone: &[String]) -> Result<(), IndexError>;
+    /// Remembers the order in which the storage of the id `storage` lists.
+    async fn remember_order(&mut self, storage: Uuid, order: Order) -> Result<(), IndexError>;
     /// Deletes records that the guard has cleared.
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError>;
     /// Keeps for the next run that additions for `users` are from a run that has not ended well.
@@ -97,6 +100,10 @@ impl Sink for IndexSink {
         self.writer.remember_mounts(seen, gone).await
     }
 
+    async fn remember_order(&mut self, storage: Uuid, order: Order) -> Result<(), IndexError> {
+        self.writer.remember_order(storage, order).await
+    }
+
     async fn delete(&mut self, cleared: &[Cleared<'_>]) -> Result<Vec<Fate>, IndexError> {
         self.settle().await?;
         let candidates: Vec<Candidate<'_>> = cleared
@@ -155,6 +162,10 @@ impl Sink for Preview {
     }
 
     async fn remember_mounts(&mut self, _seen: &[Mount], _gone: &[String]) -> Result<(), IndexError> {
+        Ok(())
+    }
+
+    async fn remember_order(&mut self, _storage: Uuid, _order: Order) -> Result<(), IndexError> {
         Ok(())
     }
 

@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn seen(key: &str, id: &str) -> SeenMount {
-        let system = FileSystem { kind: "ext4".to_owned(), id: id.to_owned(), keeps_inodes: true };
+        let system = FileSystem { kind: "ext4".to_owned(), id: id.to_owned(), keeps_inodes: true, tells_birth: true };
         SeenMount { key: key.to_owned(), system }
     }
 

@@ -230,11 +230,12 @@ impl Reconciler {
             true => Some(self.index.count_records(request.user).await?).filter(|count| *count > 0),
             false => None,
         };
-        let listing = self.storage.listing(one_user.as_ref(), &scopes.prefixes());
+        let storage = self.storage_in_order().await?;
+        let listing = storage.listing(one_user.as_ref(), &scopes.prefixes());
         let cursor = RecordCursor::new(self.index.records(scopes.users()));
-        let mounts = Mounts::new(if self.storage.is_remote() { Vec::new() } else { self.index.mounts().await? });
+        let mounts = Mounts::new(if storage.is_remote() { Vec::new() } else { self.index.mounts().await? });
         let mut run = Run {
-            storage: &self.storage,
+            storage: &storage,
             index: &self.index,
             one_user: request.user.is_some(),
             policy,
@@ -253,11 +254,11 @@ impl Reconciler {
             strays: Strays::default(),
             spans: Spans::default(),
             excludes: request.exclude.clone(),
-            proof: if request.moves { self.storage.renames() } else { RenameProof::Nothing },
+            proof: if request.moves { storage.renames() } else { RenameProof::Nothing },
             mounts,
             wrong: HashSet::new(),
             as_of: Some(clock::now()),
-            looks: Looks::new(&self.storage),
+            looks: Looks::new(&storage),
             unsettled: false,
             observer,
             report,

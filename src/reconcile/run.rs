@@ -12,6 +12,7 @@ use super::cursor::RecordCursor;
 use super::doubts::Doubts;
 use super::evidence;
 use super::excludes::{Excludes, is_noise};
+use super::identity::Standing;
 use super::looks::Looks;
 use super::merge::{Front, front};
 use super::mounts::Mounts;
@@ -49,7 +50,7 @@ pub(super) struct Run<'r> {
     pub(super) index: &'r Index,
     pub(super) one_user: bool,
     pub(super) policy: Policy,
-    pub(super) standing: super::identity::Standing,
+    pub(super) standing: Standing,
     pub(super) scopes: Scopes,
     pub(super) adoption: Adoption,
     pub(super) cursor: RecordCursor,
@@ -106,21 +107,24 @@ impl Run<'_> {
                     }
                     break;
                 }
-                Step::Incomplete(doubt @ Doubt::OutOfOrder { .. }) => {
+                Step::Incomplete(doubt @ (Doubt::OutOfOrder { .. } | Doubt::Repeated { .. })) => {
                     while self.scopes.current().is_some() {
                         self.close_scope().await?;
                     }
-                    self.report.note("listing_out_of_order", doubt.to_string(), None);
+                    self.report.note(doubt.code(), doubt.to_string(), None);
                     break;
                 }
-                Step::Incomplete(Doubt::BrokenOff { trouble, last }) => {
-                    self.break_off(&Doubt::BrokenOff { trouble, last }).await?;
+                Step::Incomplete(doubt @ Doubt::BrokenOff { .. }) => {
+                    self.break_off(&doubt).await?;
                     break;
                 }
             }
         }
         self.flush().await?;
         self.sink.settle().await?;
+        if let (Some(order), Standing::Known(storage)) = (listing.learned(), &self.standing) {
+            self.sink.remember_order(*storage, order).await?;
+        }
         self.delete().await
     }
 

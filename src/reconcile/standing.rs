@@ -10,9 +10,9 @@ use super::report::Report;
 use super::stop::Stop;
 use crate::clock;
 use crate::error::Error;
-use crate::index::Writer;
+use crate::index::{IndexError, Writer};
 use crate::model::Identity;
-use crate::storage::{Doubt, MarkerError, MarkerState, Trouble};
+use crate::storage::{Doubt, MarkerError, MarkerState, StorageReader, Trouble};
 
 /// What is known before a run.
 #[derive(Debug)]
@@ -91,12 +91,12 @@ impl Reconciler {
                     return Ok(Some(Ground { standing: Standing::New, refusal: Some(refusal) }));
                 }
                 Ok(Proven::TooFew(_, Some(doubt @ Doubt::BrokenOff { last: None, .. }))) => {
-                    report.fail(code_of(&doubt), doubt.to_string());
+                    report.fail(doubt.code(), doubt.to_string());
                     return Ok(None);
                 }
                 Ok(Proven::TooFew(refusal, doubt)) => {
                     if let Some(doubt) = doubt {
-                        report.note(code_of(&doubt), doubt.to_string(), None);
+                        report.note(doubt.code(), doubt.to_string(), None);
                     }
                     report.refusal = Some(refusal);
                     return Ok(None);
@@ -136,7 +136,7 @@ impl Reconciler {
                     Ok(Proven::Enough) => RunVerdict::Go,
                     Ok(Proven::TooFew(refusal, None)) => RunVerdict::Refused(refusal),
                     Ok(Proven::TooFew(_, Some(doubt))) => {
-                        RunVerdict::Trouble(Trouble { code: code_of(&doubt), message: doubt.to_string() })
+                        RunVerdict::Trouble(Trouble { code: doubt.code(), message: doubt.to_string() })
                     }
                     Err(stop) => RunVerdict::Trouble(Trouble { code: stop.code(), message: stop.to_string() }),
                 },
@@ -178,8 +178,16 @@ impl Reconciler {
         }
     }
 
+    /// Returns the storage, with the order that an earlier listing has shown.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub(super) async fn storage_in_order(&self) -> Result<StorageReader, IndexError> {
+        Ok(self.storage.clone().with_found_order(self.index.listing_order().await?))
+    }
+
     async fn proven(&self) -> Result<Proven, Stop> {
-        let proof = prove(&self.storage, &self.index).await?;
+        let proof = prove(&self.storage_in_order().await?, &self.index).await?;
         if proof.is_enough() {
             return Ok(Proven::Enough);
         }
@@ -228,11 +236,4 @@ pub(super) fn with_hint(trouble: &Trouble) -> String {
         return trouble.message.clone();
     }
     format!("{}; where it has to stay so, set identity = \"none\" (--identity none)", trouble.message)
-}
-
-fn code_of(doubt: &Doubt) -> &'static str {
-    match doubt {
-        Doubt::BrokenOff { trouble, .. } => trouble.code,
-        Doubt::OutOfOrder { .. } => "listing_out_of_order",
-    }
 }

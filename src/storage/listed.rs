@@ -4,7 +4,8 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use object_store::{Error, ObjectMeta};
 
-use crate::model::{BadEntry, FileSystem, ObjectFacts, Timestamp, unquoted};
+use super::doubt::Doubt;
+use crate::model::{BadEntry, FileSystem, ObjectFacts, Order, Timestamp, unquoted};
 
 /// One thing that a listing says.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub(super) enum Listed {
     Mount(SeenMount),
     /// The moment of the storage's own clock at which what follows was listed.
     AsOf(Timestamp),
+    /// The order in which the storage lists, which this listing has shown.
+    Order(Order),
+    /// All of the listing is in doubt. It stands before everything else.
+    Doubt(Doubt),
 }
 
 /// What a listing says next, or what broke it off.

@@ -1,4 +1,4 @@
-//! Any store -> key-ordered batches of object facts, and at the end one word: complete, or in doubt.
+//! A listing in byte order -> key-ordered batches of object facts, and at the end one word: complete, or in doubt.
 //!
 //! A failed listing looks like a short one, so "no more items" is never taken for the end by itself: one that broke off is
 //! taken up again once behind its last key, and an error that stays is remembered. A key that comes late is left out, and
@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 
+use super::doubt::{Doubt, Span};
 use super::listed::{Item, Items, Listed, SeenMount};
 use super::trouble::{Trouble, trouble_of};
-use crate::model::{BadEntry, BadReason, ObjectFacts, Timestamp, is_reserved};
+use crate::model::{BadEntry, BadReason, ObjectFacts, Order, Timestamp, is_reserved};
 
 /// How many items one batch has at the most.
 const BATCH: usize = 4096;
@@ -36,58 +37,9 @@ pub struct Batch {
     pub as_of: Option<Timestamp>,
 }
 
-/// Keys of which none was surely seen in its place, or missed there: both ends included, or open to the end of all keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
-    /// The first one.
-    pub from: String,
-    /// The last one, if there is one.
-    pub to: Option<String>,
-}
-
 impl Batch {
     fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.bad.is_empty() && self.late.is_empty() && self.mounts.is_empty()
-    }
-}
-
-/// Why a listing cannot be trusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doubt {
-    /// It broke off: everything after the last key is unknown.
-    BrokenOff {
-        /// What the storage said.
-        trouble: Trouble,
-        /// The last key that was listed, if any.
-        last: Option<String>,
-    },
-    /// It came to its end, but went back on the way: see [`Batch::late`].
-    OutOfOrder {
-        /// The greatest key before the first one that came late.
-        last: String,
-        /// The first one that came late.
-        next: String,
-    },
-}
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BrokenOff { trouble, last: None } => write!(f, "{}", trouble.message),
-            Self::BrokenOff { trouble, last: Some(last) } => {
-                write!(f, "the listing broke off after {last:?}: {}", trouble.message)
-            }
-            Self::OutOfOrder { last, next } if last == next => write!(
-                f,
-                "the storage listed {next:?} twice; what lies between it and the next new key is not deleted on such a \
-                 listing"
-            ),
-            Self::OutOfOrder { last, next } => write!(
-                f,
-                "the storage does not list in byte order ({next:?} came after {last:?}); nothing between such keys and the \
-                 next new one is deleted, and what came late is left out"
-            ),
-        }
     }
 }
 
@@ -122,6 +74,7 @@ pub struct Listing {
     broken_off: Option<Doubt>,
     hidden: Arc<[String]>,
     as_of: Option<Timestamp>,
+    learned: Option<Order>,
 }
 
 impl Listing {
@@ -139,7 +92,13 @@ impl Listing {
             broken_off: None,
             hidden,
             as_of: None,
+            learned: None,
         }
+    }
+
+    /// Returns the order of the storage, if this listing has shown it so far.
+    pub fn learned(&self) -> Option<Order> {
+        self.learned
     }
 
     /// Waits for the next step. After `Complete` or `Incomplete` it keeps saying the same.
@@ -189,6 +148,11 @@ impl Listing {
                 Ok(Listed::AsOf(moment)) => {
                     self.as_of = Some(moment);
                     batch.as_of = batch.as_of.or(self.as_of);
+                }
+                Ok(Listed::Order(order)) => self.learned = Some(order),
+                Ok(Listed::Doubt(doubt)) => {
+                    batch.late.push(Span { from: String::new(), to: None });
+                    self.disorder = Some(doubt);
                 }
                 Ok(Listed::Bad(entry)) => {
                     if self.is_new(&entry) {

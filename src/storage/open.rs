@@ -13,9 +13,9 @@ use url::Url;
 
 use super::identity::Marker;
 use super::local::LocalDisk;
-use super::reader::StorageReader;
+use super::reader::{OrderSource, StorageReader};
 use super::s3::S3Bucket;
-use crate::model::{EtagMeaning, RenameProof};
+use crate::model::{EtagMeaning, InodeNumbers, Order, RenameProof};
 
 /// A storage that is ready to be read.
 #[derive(Debug, Clone)]
@@ -26,13 +26,15 @@ pub struct Storage {
     disk: Option<LocalDisk>,
     bucket: Option<Arc<S3Bucket>>,
     hidden: Arc<[String]>,
+    order: (Order, OrderSource),
 }
 
 impl Storage {
     /// Takes any store. A different entity tag on it means that the object was written anew.
     ///
-    /// Its listing has to be ordered by the bytes of the keys (ordinary S3, GCS and memory are); one that is not is
-    /// noticed and ends as an incomplete listing. For a local directory use [`Storage::local`].
+    /// Its listing may have any order: it is sorted on disk until it is known to be ordered by the bytes of the keys, as
+    /// that of ordinary S3, GCS and memory is ([`Storage::with_order`] says so). For a local directory use
+    /// [`Storage::local`].
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self {
             store,
@@ -41,6 +43,7 @@ impl Storage {
             disk: None,
             bucket: None,
             hidden: Arc::default(),
+            order: (Order::Auto, OrderSource::Listing),
         }
     }
 
@@ -61,7 +64,18 @@ impl Storage {
         let disk = LocalDisk::new(&root).map_err(|e| OpenError::RootUnreadable(shown.clone(), e.to_string()))?;
         let store = disk.marker_store().map_err(|e| OpenError::RootUnreadable(shown, e.to_string()))?;
         let (etag, renames) = (EtagMeaning::Place, RenameProof::File);
-        Ok(Self { store, etag, renames, disk: Some(disk), bucket: None, hidden: Arc::default() })
+        let order = (Order::Bytes, OrderSource::Kind);
+        Ok(Self { store, etag, renames, disk: Some(disk), bucket: None, hidden: Arc::default(), order })
+    }
+
+    /// Takes the owner's word for the order in which the storage lists. [`Order::Auto`] changes nothing, nor does any word
+    /// change the order of a local disk, which is read directory by directory and sorted here.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Self {
+        if order != Order::Auto && self.disk.is_none() {
+            self.order = (order, OrderSource::Setting);
+        }
+        self
     }
 
     /// Says what a different entity tag means on this storage.
@@ -81,8 +95,14 @@ impl Storage {
 
     /// Takes the owner's word that the file systems of a local disk keep their inode numbers, of whatever kind they are.
     #[must_use]
-    pub fn with_stable_inodes(mut self) -> Self {
-        self.disk = self.disk.map(|disk| disk.with_stable_inodes(true));
+    pub fn with_stable_inodes(self) -> Self {
+        self.with_inode_numbers(InodeNumbers::Stable)
+    }
+
+    /// Sets how far the inode numbers of a local disk are relied on.
+    #[must_use]
+    pub fn with_inode_numbers(mut self, numbers: InodeNumbers) -> Self {
+        self.disk = self.disk.map(|disk| disk.with_stable_inodes(numbers == InodeNumbers::Stable));
         self
     }
 
@@ -106,7 +126,8 @@ impl Storage {
     /// Returns a handle that can only read.
     pub fn reader(&self) -> StorageReader {
         let (store, hidden) = (Arc::clone(&self.store), Arc::clone(&self.hidden));
-        StorageReader::new(store, self.etag, self.renames, self.disk.clone(), self.bucket.clone(), hidden)
+        let (disk, bucket) = (self.disk.clone(), self.bucket.clone());
+        StorageReader::new(store, self.etag, self.renames, disk, bucket, hidden, self.order)
     }
 
     /// Returns the handle that can read and write the marker, and nothing else.
@@ -180,7 +201,10 @@ pub fn open(url: &str) -> Result<Storage, OpenError> {
             let storage = Storage::new(bucket.store()).with_fingerprints();
             Ok(Storage { bucket: Some(Arc::new(bucket)), ..storage })
         }
-        Place::Memory => Ok(Storage::new(Arc::new(InMemory::new()))),
+        Place::Memory => {
+            let memory = Storage::new(Arc::new(InMemory::new()));
+            Ok(Storage { order: (Order::Bytes, OrderSource::Kind), ..memory })
+        }
     }
 }
 

@@ -7,14 +7,15 @@ use futures::{StreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
+use super::collect::in_byte_order;
 use super::identity::{self, MarkerState};
-use super::listed::{Items, items_of};
+use super::listed::{Items, Listed, items_of};
 use super::listing::{Again, Listing};
 use super::local::LocalDisk;
-use super::s3::S3Bucket;
+use super::s3::{ANY_ORDER, S3Bucket};
 use super::trouble::{Trouble, UNREACHABLE, is_silence, trouble_of};
 use crate::model::{
-    EtagMeaning, FileSystem, ObjectFacts, Orphan, Prefix, RenameProof, Timestamp, is_reserved, parent_of,
+    EtagMeaning, FileSystem, ObjectFacts, Order, Orphan, Prefix, RenameProof, Timestamp, is_reserved, parent_of,
 };
 
 /// How many objects are asked for at a time.
@@ -29,6 +30,18 @@ pub struct StorageReader {
     disk: Option<LocalDisk>,
     bucket: Option<Arc<S3Bucket>>,
     hidden: Arc<[String]>,
+    order: (Order, OrderSource),
+}
+
+/// By what the order of a storage is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderSource {
+    /// By the kind of storage.
+    Kind,
+    /// By a setting.
+    Setting,
+    /// By a listing.
+    Listing,
 }
 
 /// What one look at one name says.
@@ -100,8 +113,23 @@ impl StorageReader {
         disk: Option<LocalDisk>,
         bucket: Option<Arc<S3Bucket>>,
         hidden: Arc<[String]>,
+        order: (Order, OrderSource),
     ) -> Self {
-        Self { store, etag, renames, disk, bucket, hidden }
+        Self { store, etag, renames, disk, bucket, hidden, order }
+    }
+
+    /// Takes the order that an earlier listing has shown, where neither the kind of storage nor a setting says it.
+    #[must_use]
+    pub fn with_found_order(mut self, found: Option<Order>) -> Self {
+        if self.order.0 == Order::Auto {
+            self.order = (found.unwrap_or_default(), OrderSource::Listing);
+        }
+        self
+    }
+
+    /// Returns the order in which the storage lists, and by what it is known.
+    pub fn order(&self) -> (Order, OrderSource) {
+        self.order
     }
 
     /// Returns what a different entity tag says on this storage.
@@ -149,8 +177,12 @@ impl StorageReader {
             Ok(prefix) => prefix,
             Err(e) => return Listing::new(Box::pin(stream::iter([Err(Error::from(e))])), None, hidden),
         };
-        let items = self.items(prefix.as_ref(), None);
         let this = self.clone();
+        if self.order.0 != Order::Bytes {
+            let start = move || ANY_ORDER.sync_scope((), || this.items(prefix.as_ref(), None));
+            return Listing::new(in_byte_order(Box::new(start)), None, hidden);
+        }
+        let items = self.items(prefix.as_ref(), None);
         let again = move |last: &str| match Path::parse(last) {
             Ok(last) => this.items(prefix.as_ref(), Some(&last)),
             Err(e) => stream::iter([Err(Error::from(e))]).boxed(),
@@ -252,13 +284,26 @@ impl StorageReader {
         let trouble = |e: Error| trouble_of(&e);
         let path = Path::parse(key).map_err(|e| trouble(Error::from(e)))?;
         let parent = Path::parse(parent_of(key)).map_err(|e| trouble(Error::from(e)))?;
-        let mut items = self.store.list(Some(&parent).filter(|parent| !parent.as_ref().is_empty()));
+        let parent = Some(&parent).filter(|parent| !parent.as_ref().is_empty());
+        let mut items = ANY_ORDER.sync_scope((), || self.items(parent, None));
         while let Some(item) = items.next().await {
-            if item.map_err(trouble)?.location == path {
+            if matches!(item.map_err(trouble)?, Listed::Object(object) if object.key == path.as_ref()) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Checks that the storage answers a listing, without reading more than its beginning.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check(&self) -> Result<(), Trouble> {
+        let mut items: Items = match &self.disk {
+            Some(disk) => disk.listing(None, &[]),
+            None => ANY_ORDER.sync_scope((), || self.items(None, None)),
+        };
+        items.next().await.transpose().map(drop).map_err(|e| trouble_of(&e))
     }
 
     /// Judges whether the files of records have been renamed, of the user who owns `prefix`, by what is there right now.

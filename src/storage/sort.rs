@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
-use std::marker::PhantomData;
 use std::vec;
 
 /// How many runs are merged at a time, which bounds the number of open files.
@@ -77,15 +76,41 @@ impl Run {
 pub(super) struct Runs<T> {
     /// The runs of the least size first.
     levels: Vec<Vec<Run>>,
-    repeats: u64,
+    repeats: Repeats<T>,
     /// Whether a merge had more repetitions than entries.
     is_circle: bool,
-    entries: PhantomData<fn() -> T>,
+}
+
+/// What came more than once.
+#[derive(Debug)]
+pub(super) struct Repeats<T> {
+    /// How many entries were left out.
+    pub(super) count: u64,
+    /// One of them.
+    pub(super) example: Option<T>,
+}
+
+impl<T> Default for Repeats<T> {
+    fn default() -> Self {
+        Self { count: 0, example: None }
+    }
+}
+
+impl<T> Repeats<T> {
+    fn note(&mut self, entry: Option<T>) {
+        self.count += 1;
+        self.example = self.example.take().or(entry);
+    }
+
+    fn add(&mut self, others: Self) {
+        self.count += others.count;
+        self.example = self.example.take().or(others.example);
+    }
 }
 
 impl<T> Default for Runs<T> {
     fn default() -> Self {
-        Self { levels: Vec::new(), repeats: 0, is_circle: false, entries: PhantomData }
+        Self { levels: Vec::new(), repeats: Repeats::default(), is_circle: false }
     }
 }
 
@@ -106,8 +131,8 @@ impl<T: Sortable> Runs<T> {
             }
             let mut merge = Merge::<T>::of(std::mem::take(&mut self.levels[level]))?;
             run = Run::write(merge.by_ref())?;
-            self.repeats += merge.repeats;
-            self.is_circle |= merge.repeats > run.len;
+            self.is_circle |= merge.repeats.count > run.len;
+            self.repeats.add(merge.repeats);
         }
         Ok(())
     }
@@ -131,13 +156,13 @@ impl<T: Sortable> Runs<T> {
 pub(super) struct Merge<T> {
     sources: Vec<(BufReader<File>, u64)>,
     heads: BinaryHeap<Head<T>>,
-    repeats: u64,
+    repeats: Repeats<T>,
 }
 
 impl<T: Sortable> Merge<T> {
     fn of(runs: Vec<Run>) -> io::Result<Self> {
         let sources: Vec<_> = runs.into_iter().map(|run| (BufReader::new(run.file), run.len)).collect();
-        let mut merge = Self { heads: BinaryHeap::with_capacity(sources.len()), sources, repeats: 0 };
+        let mut merge = Self { heads: BinaryHeap::with_capacity(sources.len()), sources, repeats: Repeats::default() };
         for at in 0..merge.sources.len() {
             if let Some(entry) = Self::read(&mut merge.sources[at])? {
                 merge.heads.push(Head { entry, at });
@@ -164,8 +189,8 @@ impl<T: Sortable> Merge<T> {
     fn take(&mut self) -> io::Result<Option<T>> {
         let Some(entry) = self.pop()? else { return Ok(None) };
         while self.heads.peek().is_some_and(|head| head.entry == entry) {
-            self.pop()?;
-            self.repeats += 1;
+            let again = self.pop()?;
+            self.repeats.note(again);
         }
         Ok(Some(entry))
     }
@@ -247,10 +272,14 @@ impl<T: Sortable> Sorter<T> {
     fn sort(&mut self) -> usize {
         let count = self.waiting.len();
         self.waiting.sort_unstable();
-        self.waiting.dedup();
-        let repeats = count - self.waiting.len();
-        self.runs.repeats += repeats as u64;
-        repeats
+        if let Some(at) = self.waiting.windows(2).position(|pair| pair[0] == pair[1]) {
+            let entry = self.waiting.remove(at);
+            self.runs.repeats.note(Some(entry));
+            let left = self.waiting.len();
+            self.waiting.dedup();
+            self.runs.repeats.count += (left - self.waiting.len()) as u64;
+        }
+        count - self.waiting.len()
     }
 
     /// Ends the sorting: the number of repetitions is known from then on.
@@ -264,18 +293,19 @@ impl<T: Sortable> Sorter<T> {
         }
         self.spill()?;
         drop(self.waiting);
-        let repeats = self.runs.repeats;
+        let mut repeats = std::mem::take(&mut self.runs.repeats);
         let mut merge = self.runs.merge()?;
         let run = Run::write(merge.by_ref())?;
-        Ok(Sorted { repeats: repeats + merge.repeats, entries: Entries::Disk(Merge::of(vec![run])?) })
+        repeats.add(merge.repeats);
+        Ok(Sorted { repeats, entries: Entries::Disk(Merge::of(vec![run])?) })
     }
 }
 
 /// All entries in order, each once.
 #[derive(Debug)]
 pub(super) struct Sorted<T> {
-    /// How many repetitions were left out.
-    pub(super) repeats: u64,
+    /// What was left out because it came more than once.
+    pub(super) repeats: Repeats<T>,
     entries: Entries<T>,
 }
 
@@ -356,7 +386,7 @@ mod tests {
             }
         }
         let sorted = sorter.finish().unwrap();
-        let repeats = sorted.repeats;
+        let repeats = sorted.repeats.count;
         (sorted.map(|text| text.unwrap().0.clone()).collect(), repeats, circle)
     }
 
@@ -392,7 +422,7 @@ mod tests {
                 }
             }
             let (mut seen, sorted) = (0, sorter.finish().unwrap());
-            let repeats = sorted.repeats;
+            let repeats = sorted.repeats.count;
             for text in sorted {
                 let text = text.unwrap();
                 assert!(text.0 > last);

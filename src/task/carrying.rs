@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tracing::Instrument as _;
 
-use super::desk::{Desk, GRACE, TICK};
+use super::desk::{Desk, GRACE, Settings, TICK};
 use super::error::TaskError;
 use super::findings::{self, Spool};
 use super::live::{Live, State};
@@ -182,7 +182,10 @@ impl Desk {
         };
         let Ok(opened) = opened else { return stopped(CancelReason::ShutDown) };
         let storage = match opened {
-            Ok(storage) => storage.without_files(index.files()),
+            Ok(storage) => {
+                let Settings { order, inode_numbers, .. } = self.settings;
+                storage.with_order(order).with_inode_numbers(inode_numbers).without_files(index.files())
+            }
             Err(error) => {
                 // The server's setting, and not the request, is what is wrong.
                 let mut report = Report::new(request.mode, request.dry_run);

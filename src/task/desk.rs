@@ -15,7 +15,7 @@ use super::findings::{self, FindingsPage};
 use super::live::{Live, State};
 use super::look::Looks;
 use crate::index::{Access, Claim, Index, IndexError, LeaseTerms, Taken, Task, within};
-use crate::model::{Identity, UserId};
+use crate::model::{Identity, InodeNumbers, Order, UserId};
 use crate::reconcile::{Cancel, CancelReason, Request, RequestWire};
 
 /// How many runs are carried out at a time. One of them may write.
@@ -47,6 +47,10 @@ pub struct Settings {
     pub readers: u32,
     /// By what the storage is known again.
     pub identity: Identity,
+    /// In which order the storage lists its keys.
+    pub order: Order,
+    /// Whether inode numbers last.
+    pub inode_numbers: InodeNumbers,
     /// How long a lease lives.
     pub lease_terms: LeaseTerms,
     /// Where findings are kept.

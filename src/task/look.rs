@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::index::LeaseTerms;
-    use crate::model::Identity;
+    use crate::model::{Identity, InodeNumbers, Order};
     use crate::task::Settings;
 
     #[tokio::test(start_paused = true)]
@@ -118,6 +118,8 @@ mod tests {
             database: "sqlite::memory:".to_owned(),
             readers: 1,
             identity: Identity::Marker,
+            order: Order::default(),
+            inode_numbers: InodeNumbers::default(),
             lease_terms: LeaseTerms::default(),
             findings: files.path().join("findings"),
         });

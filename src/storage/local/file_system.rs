@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{fstatfs, fstatvfs, statfs};
+use rustix::fs::{AtFlags, StatxFlags, fstatfs, fstatvfs, statfs, statx};
 
 use super::dir::Dir;
 use crate::model::FileSystem;
@@ -78,7 +78,9 @@ impl FileSystems {
         let name = KEEPING.iter().chain(&OTHERS).find(|(known, _)| *known == kind);
         let name = name.map_or_else(|| format!("{kind:#x}"), |(_, name)| (*name).to_owned());
         let keeps = self.declared || is_keeping(kind) && (kind != OVERLAY || overlay_keeps(device));
-        Ok(FileSystem { kind: name, id: format!("{id:x}"), keeps_inodes: keeps })
+        let born = statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?.stx_mask;
+        let tells_birth = StatxFlags::from_bits_retain(born).contains(StatxFlags::BTIME);
+        Ok(FileSystem { kind: name, id: format!("{id:x}"), keeps_inodes: keeps, tells_birth })
     }
 }
 

@@ -100,8 +100,7 @@ struct Entry {
 
 /// Takes the entries of a sorted page.
 fn entries_of(page: &Directory) -> impl Iterator<Item = Entry> {
-    let entry =
-        |at| Entry { name: page.name(at).to_vec(), kind: page.kind(at), reason: page.reason(at).cloned() };
+    let entry = |at| Entry { name: page.name(at).to_vec(), kind: page.kind(at), reason: page.reason(at).cloned() };
     (0..page.len()).map(entry)
 }
 

@@ -1,5 +1,7 @@
 //! The course of a listing over its pages.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,12 +14,18 @@ use crate::model::Timestamp;
 /// it had to pass, deleted versions for instance, and answers with what it found there, which may be nothing.
 const BARREN: usize = 5_000;
 
+/// How many pages are remembered where keys may come in any order.
+const REMEMBERED: usize = 1_000_000;
+
 /// For how long, at the most.
 const BARREN_FOR: Duration = Duration::from_secs(3 * 60);
 
 tokio::task_local! {
     /// The course of the listing that is being polled: each one its own, however many are under way.
     pub(super) static COURSE: Arc<Mutex<Course>>;
+
+    /// Set where a listing is begun whose keys may come in any order.
+    pub(in super::super) static ANY_ORDER: ();
 }
 
 /// What is known of a listing across its pages.
@@ -33,6 +41,14 @@ pub(super) struct Course {
     barren_since: Option<Instant>,
     /// The bucket that the pages name, if they do.
     name: Option<String>,
+    /// Whether keys may come in any order.
+    any_order: bool,
+    /// The pages so far where keys may come in any order, by what they begin and end with.
+    pages: HashSet<u64>,
+    hasher: RandomState,
+    /// How many pages showed none of their keys, and the keys of the last one whose number is a power of two: every circle
+    /// comes back to one of these.
+    unshown: (u64, Extent),
     /// The moment of the last page by the server's clock, if it said so: as of then the keys are listed.
     pub(super) told_at: Option<Timestamp>,
 }
@@ -61,7 +77,7 @@ pub(super) fn moment(date: &str) -> Option<Timestamp> {
 }
 
 /// The least and the greatest key of a page, be it an object's, a marker's or a folder's.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Extent {
     pub(super) least: Option<String>,
     pub(super) greatest: Option<String>,
@@ -82,7 +98,8 @@ impl Extent {
 impl Course {
     /// Begins a listing.
     pub(super) fn shared() -> Arc<Mutex<Self>> {
-        Arc::default()
+        let any_order = ANY_ORDER.try_with(|()| ()).is_ok();
+        Arc::new(Mutex::new(Self { any_order, ..Self::default() }))
     }
 
     /// Goes on by a page.
@@ -91,7 +108,7 @@ impl Course {
     /// When nothing has come for so long that the listing will never end, when the page is of another bucket, and when it
     /// goes back, unless it shows that itself: it may have come in the place of another one.
     pub(super) fn go_on(&mut self, page: PageFacts) -> Result<(), PageError> {
-        let PageFacts { extent: Extent { least, greatest }, shown, name, date, asked_at, came_at } = page;
+        let PageFacts { extent, shown, name, date, asked_at, came_at } = page;
         self.told_at = date;
         match (&self.name, name) {
             (Some(before), Some(said)) if *before != said => {
@@ -100,6 +117,10 @@ impl Course {
             (None, Some(said)) => self.name = Some(said),
             _ => {}
         }
+        if self.any_order {
+            return self.go_on_in_any_order(extent, shown, asked_at, came_at);
+        }
+        let Extent { least, greatest } = extent;
         if let Some(least) = least.filter(|least| !shown && *least <= self.greatest) {
             return Err(PageError::WentBack(least));
         }
@@ -107,6 +128,11 @@ impl Course {
             (self.greatest, self.barren, self.barren_since) = (key, 0, None);
             return Ok(());
         }
+        self.bear(asked_at, came_at)
+    }
+
+    /// Counts a page that brings nothing new, asked for and come at these moments.
+    fn bear(&mut self, asked_at: Instant, came_at: Instant) -> Result<(), PageError> {
         self.barren += 1;
         // What comes between two pages that bring something is the time of those who take it.
         let since = *self.barren_since.get_or_insert(asked_at);
@@ -115,6 +141,40 @@ impl Course {
         }
         if came_at.saturating_duration_since(since) > BARREN_FOR {
             return Err(PageError::Stalled(BARREN_FOR.as_secs() / 60));
+        }
+        Ok(())
+    }
+
+    /// Goes on where keys may come in any order. Objects that come again are noticed where they are sorted, so only pages
+    /// that show none are judged.
+    fn go_on_in_any_order(
+        &mut self,
+        extent: Extent,
+        shown: bool,
+        asked_at: Instant,
+        came_at: Instant,
+    ) -> Result<(), PageError> {
+        if !shown && extent.least.is_none() {
+            return self.bear(asked_at, came_at);
+        }
+        if self.pages.len() >= REMEMBERED {
+            self.pages.clear();
+        }
+        // No two pages of a listing begin and end with the same keys.
+        if self.pages.insert(self.hasher.hash_one(&extent)) {
+            (self.barren, self.barren_since) = (0, None);
+        } else {
+            self.bear(asked_at, came_at)?;
+        }
+        let (count, remembered) = &mut self.unshown;
+        if !shown && extent == *remembered {
+            return Err(PageError::SamePlace);
+        }
+        if !shown {
+            *count += 1;
+            if count.is_power_of_two() {
+                *remembered = extent;
+            }
         }
         Ok(())
     }
@@ -157,6 +217,32 @@ mod tests {
         }
         assert_eq!(course.take(key(7), true), Err(PageError::Barren(BARREN)));
     }
+
+    #[test]
+    fn in_any_order_only_the_same_pages_again_are_a_circle() {
+        let of = |keys: &[String]| {
+            let mut extent = Extent::default();
+            keys.iter().for_each(|key| extent.take(key));
+            extent
+        };
+        let course = || Course { any_order: true, ..Course::default() };
+        // Pages that go back, and pages that come again and show it, are judged where their objects are sorted.
+        let mut goes_on = course();
+        for n in (0..3 * BARREN).rev() {
+            assert_eq!(goes_on.go_on(of(&[format!("{n:06}")]), n % 2 == 0), Ok(()), "{n}");
+            assert_eq!(goes_on.go_on(of(&["same".to_owned()]), true), Ok(()));
+        }
+        for length in [1, 2, 7, 1_000] {
+            let mut circles = course();
+            let pages = (0..10_000).map(|n| format!("marker {}/", n % length));
+            let ended = pages.map(|key| circles.go_on(of(&[key]), false)).find(Result::is_err);
+            assert_eq!(ended, Some(Err(PageError::SamePlace)), "a circle of {length} pages");
+        }
+        let mut barren = course();
+        let ended = (0..2 * BARREN).map(|_| barren.go_on(Extent::default(), false)).position(|went| went.is_err());
+        assert_eq!(ended, Some(BARREN));
+    }
+
     #[test]
     fn a_page_that_shows_nothing_may_not_go_back() {
         let mut course = Course::default();

@@ -23,6 +23,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, Result};
 
+pub(super) use self::course::ANY_ORDER;
 use self::course::{COURSE, Course};
 use self::editor::Connector;
 pub(super) use self::redirect::Redirected;
