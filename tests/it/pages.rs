@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use storm_index::index::{Access, Index, NewUser};
+use storm_index::model::Order;
 use storm_index::reconcile::{Mode, Reconciler, Report, Request, Silent};
-use storm_index::storage::{Doubt, Step};
+use storm_index::storage::{Doubt, Step, Storage};
 
 use crate::listing::all;
 use crate::support::backend::{Backend, Kind};
@@ -82,9 +83,14 @@ impl<'p> World<'p> {
         server(self.backend).faults().pages = pages.into_iter().collect();
     }
 
+    /// The bucket, which is known to list in byte order.
+    fn storage(&self) -> Storage {
+        self.backend.storage().with_order(Order::Bytes)
+    }
+
     async fn run(&self, mode: Mode) -> Report {
         let request = Request { force: true, max_delete: Some("100%".parse().unwrap()), ..Request::new(mode) };
-        Reconciler::new(&self.backend.storage(), &self.index).run(&request, &mut Silent).await.unwrap()
+        Reconciler::new(&self.storage(), &self.index).run(&request, &mut Silent).await.unwrap()
     }
 }
 
@@ -112,7 +118,7 @@ fn law_06_what_is_no_page_is_no_end() {
             for first in [None, Some(page_of(&tens(0), &more("t")))] {
                 let listed = if first.is_some() { 10 } else { 0 };
                 world.answer(first.into_iter().chain([answer.clone()]));
-                let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+                let (objects, _, doubt) = all(&world.storage(), None).await;
                 assert_eq!(objects.len(), listed, "{answer}");
                 assert!(matches!(&doubt, Some(Doubt::BrokenOff { .. })), "{answer}: {doubt:?}");
                 assert!(doubt.unwrap().to_string().contains(word), "{answer}");
@@ -127,14 +133,14 @@ fn law_06_what_is_no_page_is_no_end() {
             assert!(asked <= 4, "it is not asked for again and again, but {asked} times");
             // One level, as it is asked for to adopt folders.
             world.answer([answer.clone()]);
-            let trouble = world.backend.storage().reader().top_folders().await.unwrap_err();
+            let trouble = world.storage().reader().top_folders().await.unwrap_err();
             assert!(trouble.message.contains(word), "{answer}: {}", trouble.message);
         }
         // What is odd about a page but no doubt.
         let bom = format!("\u{feff}<?xml version=\"1.0\"?>\n{}", page_of(&tens(0), LAST));
         for answer in [bom, page_of(&tens(0), "<KeyCount>10</KeyCount>"), page_of(&tens(0), "")] {
             world.answer([answer.clone()]);
-            let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+            let (objects, _, doubt) = all(&world.storage(), None).await;
             assert_eq!((objects.len(), doubt), (10, None), "{answer}");
         }
     });
@@ -190,7 +196,7 @@ fn law_06_a_page_that_comes_again_hides_all_up_to_the_next_new_key() {
             world.answer(answers.clone());
             let dry = Request { dry_run: true, ..Request::new(Mode::Full) };
             let dry =
-                Reconciler::new(&world.backend.storage(), &world.index).run(&dry, &mut Silent).await.unwrap().tally;
+                Reconciler::new(&world.storage(), &world.index).run(&dry, &mut Silent).await.unwrap().tally;
             world.answer(answers);
             let report = world.run(Mode::Full).await;
             assert_eq!(
@@ -248,20 +254,20 @@ fn law_06_a_listing_that_never_ends_is_broken_off() {
             |token: &str, contents: &str| format!("<ListBucketResult>{}{contents}</ListBucketResult>", more(token));
         let circle = async |pages: Vec<String>, word: &str| {
             world.answer(pages);
-            let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+            let (objects, _, doubt) = all(&world.storage(), None).await;
             assert!(objects.len() <= 1 && doubt.unwrap().to_string().contains(word));
         };
         // The same place again and again.
         for contents in [String::new(), object("1/dir/", 0), object("1/a//b", 1), object("1/a", 1)] {
             circle(vec![page("t", &contents)], "at the same place").await;
             world.answer([page("t", &contents)]);
-            let reader = world.backend.storage().reader();
+            let reader = world.storage().reader();
             assert!(reader.top_folders().await.unwrap_err().message.contains("circle"), "{contents}");
         }
         // Pages without anything are no such thing.
         let empty = (0..100).map(|n| page_of(&[], &more(&format!("e{n}"))));
         world.answer(empty.chain(sequence(&[tens(0)])));
-        let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+        let (objects, _, doubt) = all(&world.storage(), None).await;
         assert_eq!((objects.len(), doubt), (10, None));
     });
 }
@@ -284,12 +290,12 @@ fn law_14_pages_of_odd_keys_alone_are_told_once() {
         };
         // Behind the only objects it is taken up once more.
         world.answer(pages(Some(12)).into_iter().chain(pages(None).into_iter().skip(1)));
-        let (objects, bad, doubt) = all(&world.backend.storage(), None).await;
+        let (objects, bad, doubt) = all(&world.storage(), None).await;
         assert_eq!((objects.len(), bad.len(), doubt), (10, 15_000, None));
         assert!(bad.is_sorted_by(|a, b| a.shown < b.shown));
         // Each page comes out before the next one is there.
         world.answer(pages(None));
-        let storage = world.backend.storage();
+        let storage = world.storage();
         let mut listing = storage.reader().listing(None, &[]);
         let mut most = 0;
         while let Step::Batch(batch) = listing.next().await {

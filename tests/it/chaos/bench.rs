@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
 use storm_index::index::{Access, Index};
-use storm_index::model::Timestamp;
+use storm_index::model::{Order, Timestamp};
 use storm_index::storage::Storage;
 use tempfile::TempDir;
 
@@ -157,7 +157,7 @@ impl Bench {
 
     pub(super) fn storage(&self) -> Storage {
         match &self.place {
-            Place::Chaos(store) => Storage::new(Arc::<ChaosStore>::clone(store)).with_fingerprints(),
+            Place::Chaos(store) => Storage::new(Arc::<ChaosStore>::clone(store)).with_fingerprints().with_order(Order::Bytes),
             Place::Real(_, backend) => backend.storage(),
         }
     }

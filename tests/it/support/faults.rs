@@ -14,6 +14,8 @@ use object_store::{
 };
 use storm_index::model::is_reserved;
 
+use super::random::Random;
+
 /// What the listing does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -31,6 +33,16 @@ pub(crate) enum Fault {
     Forget(usize, usize),
     /// It says that this object is larger than anything can be.
     Inflate(usize),
+    /// It tells everything folder by folder.
+    ByFolder,
+    /// It tells everything in an order that looks random.
+    Shuffle(u64),
+    /// It tells everything folder by folder, and then this many objects from this one on again.
+    Again(usize, usize),
+}
+
+fn by_folder(item: &Result<ObjectMeta>) -> Vec<String> {
+    item.as_ref().unwrap().location.as_ref().split('/').map(str::to_owned).collect()
 }
 
 #[derive(Debug)]
@@ -69,6 +81,17 @@ impl ObjectStore for FaultStore {
                 }
                 Fault::Swap(n) => all.swap(n, n + 1),
                 Fault::Forget(from, to) => drop(all.drain(from..to)),
+                Fault::ByFolder => all.sort_by_cached_key(by_folder),
+                Fault::Shuffle(seed) => {
+                    let mut random = Random::new(seed);
+                    (1..all.len()).for_each(|n| all.swap(n, random.below(n + 1)));
+                }
+                Fault::Again(from, count) => {
+                    all.sort_by_cached_key(by_folder);
+                    let again: Vec<ObjectMeta> =
+                        all[from..from + count].iter().map(|o| o.as_ref().unwrap().clone()).collect();
+                    all.extend(again.into_iter().map(Ok));
+                }
                 Fault::Inflate(n) => all[n].as_mut().unwrap().size = (1 << 63) + 5,
             }
             stream::iter(all)

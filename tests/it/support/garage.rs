@@ -1,5 +1,5 @@
-//! Buckets of a real S3 server, Garage, when `STORM_INDEX_TEST_GARAGE` has its address; `scripts/throwaway-garage.sh` starts
-//! one.
+//! Buckets of a real S3 server: of Garage when `STORM_INDEX_TEST_GARAGE` has its address, or of SeaweedFS when
+//! `STORM_INDEX_TEST_SEAWEEDFS` has. `scripts/throwaway-garage.sh` and `scripts/throwaway-seaweedfs.sh` start one.
 //!
 //! Requests are written by hand: every client library tidies a path with `..` or `//` in it, and here such keys are wanted.
 
@@ -11,6 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring::{digest, hmac};
 
+/// The variable that has the address of a SeaweedFS server.
+const SEAWEEDFS: &str = "STORM_INDEX_TEST_SEAWEEDFS";
+
+/// Tells whether buckets are of a SeaweedFS server.
+pub(crate) fn is_seaweedfs() -> bool {
+    std::env::var(SEAWEEDFS).is_ok_and(|url| !url.is_empty())
+}
+
 struct Server {
     endpoint: String,
     access: String,
@@ -21,7 +29,8 @@ fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     SERVER
         .get_or_init(|| {
-            let endpoint = std::env::var("STORM_INDEX_TEST_GARAGE").ok().filter(|url| !url.is_empty())?;
+            let set = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
+            let endpoint = set("STORM_INDEX_TEST_GARAGE").or_else(|| set(SEAWEEDFS))?;
             let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
             Some(Server { endpoint, access: variable("AWS_ACCESS_KEY_ID"), secret: variable("AWS_SECRET_ACCESS_KEY") })
         })

@@ -4,6 +4,7 @@ pub(crate) mod backend;
 pub(crate) mod chaos_faults;
 pub(crate) mod chaos_store;
 pub(crate) mod database;
+pub(crate) mod endless;
 pub(crate) mod faults;
 pub(crate) mod garage;
 pub(crate) mod hanging;

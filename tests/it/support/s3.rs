@@ -55,6 +55,8 @@ pub(crate) struct Faults {
     pub(crate) refuse_head: Option<String>,
     /// HEAD requests for keys that begin so are refused.
     pub(crate) refuse_heads_below: Option<String>,
+    /// Keys are listed folder by folder, as SeaweedFS does, and not by their bytes.
+    pub(crate) by_folder: bool,
     /// HEAD requests find nothing.
     pub(crate) blind: bool,
     /// GET requests are refused.
@@ -248,20 +250,29 @@ impl S3 for Memory {
         if input.bucket != BUCKET {
             return Err(s3_error!(NoSuchBucket));
         }
-        {
+        let by_folder = {
             let mut faults = self.0.faults.lock().unwrap();
             faults.lists += 1;
             if faults.refuse_lists_from.is_some_and(|from| faults.lists > from) {
                 return Err(s3_error!(AccessDenied));
             }
-        }
+            faults.by_folder
+        };
         let prefix = input.prefix.clone().unwrap_or_default();
         let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
         let most = usize::try_from(input.max_keys.unwrap_or(1000).clamp(1, 1000)).unwrap();
         let objects = self.0.objects.lock().unwrap();
         let (mut contents, mut folders) = (Vec::new(), Vec::<String>::new());
         let (mut last, mut truncated) = (String::new(), false);
-        for (key, stored) in objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after) {
+        let place = |key: &str| match by_folder {
+            true => key.split('/').map(str::to_owned).collect(),
+            false => vec![key.to_owned()],
+        };
+        let from = place(&after);
+        let mut found: Vec<_> =
+            objects.iter().filter(|(key, _)| key.starts_with(&prefix) && place(key) > from).collect();
+        found.sort_by_cached_key(|(key, _)| place(key));
+        for (key, stored) in found {
             let folder = input.delimiter.as_deref().and_then(|d| {
                 let (name, _) = key[prefix.len()..].split_once(d)?;
                 Some(format!("{prefix}{name}{d}"))
