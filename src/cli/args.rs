@@ -303,7 +303,7 @@ pub(super) enum ShareCommand {
     },
 }
 
-#[derive(Debug, Subcommand, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(super) enum IndexCommand {
     /// Write users, share links and the hashes of keys into a file, one JSON object a line; it holds tokens, so keep it secret
     Export {

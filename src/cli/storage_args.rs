@@ -1,13 +1,19 @@
 //! What can be typed behind `storage`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::args::Format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StorageCommand {
-    /// Show the storage's marker, what the index is bound to, what a run would say, and what the storage can do
+    /// Show the storage's marker, what the index is bound to, what a run would say, what the storage can do, and which
+    /// files others can read
     Status {
+        /// Where the server keeps findings: whether others can read them is shown as well
+        #[arg(long, env = "FINDINGS", value_name = "DIR", hide_env_values = true)]
+        findings: Option<PathBuf>,
         /// How the result on stdout looks
         #[arg(long, value_enum, default_value_t)]
         format: Format,

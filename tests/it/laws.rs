@@ -99,7 +99,8 @@ fn law_06_a_distorted_listing_cleans_only_what_it_cannot_hide() {
             for user in 1..=3 {
                 inner.delete(&Path::parse(format!("{user}/f0")).unwrap()).await.unwrap();
             }
-            let storage = Storage::new(Arc::new(FaultStore { inner: Arc::clone(&inner), fault })).with_order(Order::Bytes);
+            let storage =
+                Storage::new(Arc::new(FaultStore { inner: Arc::clone(&inner), fault })).with_order(Order::Bytes);
             let report = run(&storage, &index, &forced(Mode::Full)).await;
             assert_eq!((report.tally.deleted, report.status), (deleted, status), "{fault:?} {report:?}");
             assert_eq!(

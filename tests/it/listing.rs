@@ -211,7 +211,8 @@ fn law_06_a_listing_that_breaks_off_is_taken_up_once() {
             for n in 0..10 {
                 inner.put(&Path::parse(format!("k{n}")).unwrap(), "x".into()).await.unwrap();
             }
-            let storage = Storage::new(Arc::new(FaultStore { inner, fault: Fault::FailOnce(n) })).with_order(Order::Bytes);
+            let storage =
+                Storage::new(Arc::new(FaultStore { inner, fault: Fault::FailOnce(n) })).with_order(Order::Bytes);
             let (objects, _, doubt) = all(&storage, None).await;
             assert_eq!((objects.len(), doubt), (10, None), "{n}");
         }

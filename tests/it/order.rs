@@ -19,8 +19,7 @@ use crate::support::faults::{Fault, FaultStore};
 use crate::support::playground::{Playground, Ran, block_on};
 
 /// Folders beside files and folders whose names begin alike.
-const BESIDE: [&str; 6] =
-    ["photos/a.jpg", "photos/b.jpg", "photos-old/c.jpg", "photos.zip", "notes/x", "notes.txt"];
+const BESIDE: [&str; 6] = ["photos/a.jpg", "photos/b.jpg", "photos-old/c.jpg", "photos.zip", "notes/x", "notes.txt"];
 
 /// Two users' files in a store, and an index.
 struct World {
@@ -139,7 +138,8 @@ fn law_06_a_break_on_a_storage_in_byte_order_names_the_setting() {
         world.run(&world.storage(None), Mode::Sync).await;
         assert_eq!(world.order().await, Some(Order::Bytes));
         world.remove("1/photos-old/c.jpg").await;
-        for storage in [world.storage(Some(Fault::ByFolder)), world.storage(Some(Fault::ByFolder)).with_order(Order::Bytes)]
+        for storage in
+            [world.storage(Some(Fault::ByFolder)), world.storage(Some(Fault::ByFolder)).with_order(Order::Bytes)]
         {
             let report = world.run(&storage, Mode::Audit).await;
             assert_eq!((report.status, report.problems.len()), (Status::Successful, 1), "{:?}", report.problems);
@@ -318,7 +318,10 @@ fn storage_status_shows_what_a_local_disk_can_do() {
 #[test]
 fn remembered_mounts_are_listed_and_forgotten() {
     let playground = Playground::with_user();
-    assert_eq!(playground.run(&["storage", "mounts", "list", "--format", "json"]).ends(0).json(), serde_json::json!([]));
+    assert_eq!(
+        playground.run(&["storage", "mounts", "list", "--format", "json"]).ends(0).json(),
+        serde_json::json!([])
+    );
     playground.sql(
         "INSERT INTO mounts (path, fs_type, fs_id, records, seen_at) VALUES \
          ('1/usb', 'ext4', 'a1', 7, '2026-01-02 03:04:05+00:00'), ('1/nas', 'nfs', 'b2', 3, '2026-01-02 03:04:05+00:00')",

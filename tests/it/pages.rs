@@ -195,8 +195,7 @@ fn law_06_a_page_that_comes_again_hides_all_up_to_the_next_new_key() {
             let answers = sequence(&pages);
             world.answer(answers.clone());
             let dry = Request { dry_run: true, ..Request::new(Mode::Full) };
-            let dry =
-                Reconciler::new(&world.storage(), &world.index).run(&dry, &mut Silent).await.unwrap().tally;
+            let dry = Reconciler::new(&world.storage(), &world.index).run(&dry, &mut Silent).await.unwrap().tally;
             world.answer(answers);
             let report = world.run(Mode::Full).await;
             assert_eq!(

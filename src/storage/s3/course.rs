@@ -226,20 +226,29 @@ mod tests {
             extent
         };
         let course = || Course { any_order: true, ..Course::default() };
-        // Pages that go back, and pages that come again and show it, are judged where their objects are sorted.
+        // Pages that go back go on; those that come again are borne for as long as pages without keys.
         let mut goes_on = course();
         for n in (0..3 * BARREN).rev() {
-            assert_eq!(goes_on.go_on(of(&[format!("{n:06}")]), n % 2 == 0), Ok(()), "{n}");
-            assert_eq!(goes_on.go_on(of(&["same".to_owned()]), true), Ok(()));
+            assert_eq!(goes_on.take(of(&[format!("{n:06}")]), n % 2 == 0), Ok(()), "{n}");
+            assert_eq!(goes_on.take(of(&["same".to_owned()]), true), Ok(()));
+        }
+        let ended =
+            (0..2 * BARREN).map(|_| goes_on.take(of(&["same".to_owned()]), true)).position(|went| went.is_err());
+        assert_eq!(ended, Some(BARREN - 1));
+        let (mut slow, start) = (course(), Instant::now());
+        for (seconds, goes_on) in [(0, true), (1, true), (180, true), (182, false)] {
+            let came_at = start + Duration::from_secs(seconds);
+            let facts = PageFacts { asked_at: came_at, came_at, ..page(of(&["same".to_owned()]), true) };
+            assert_eq!(slow.go_on(facts).is_ok(), goes_on, "{seconds} s");
         }
         for length in [1, 2, 7, 1_000] {
             let mut circles = course();
             let pages = (0..10_000).map(|n| format!("marker {}/", n % length));
-            let ended = pages.map(|key| circles.go_on(of(&[key]), false)).find(Result::is_err);
+            let ended = pages.map(|key| circles.take(of(&[key]), false)).find(Result::is_err);
             assert_eq!(ended, Some(Err(PageError::SamePlace)), "a circle of {length} pages");
         }
         let mut barren = course();
-        let ended = (0..2 * BARREN).map(|_| barren.go_on(Extent::default(), false)).position(|went| went.is_err());
+        let ended = (0..2 * BARREN).map(|_| barren.take(Extent::default(), false)).position(|went| went.is_err());
         assert_eq!(ended, Some(BARREN));
     }
 

@@ -157,7 +157,9 @@ impl Bench {
 
     pub(super) fn storage(&self) -> Storage {
         match &self.place {
-            Place::Chaos(store) => Storage::new(Arc::<ChaosStore>::clone(store)).with_fingerprints().with_order(Order::Bytes),
+            Place::Chaos(store) => {
+                Storage::new(Arc::<ChaosStore>::clone(store)).with_fingerprints().with_order(Order::Bytes)
+            }
             Place::Real(_, backend) => backend.storage(),
         }
     }
