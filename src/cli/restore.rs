@@ -9,6 +9,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::index::{Access, IndexError, RestoreReport};
+use crate::reconcile::StorageLook;
+use crate::storage;
 
 pub(super) async fn run(args: RestoreArgs, config: &Config) -> Result<Exit, Failure> {
     let report = restore(&args, config).await?;
@@ -43,7 +45,15 @@ async fn restore(args: &RestoreArgs, config: &Config) -> Result<RestoreReport, E
         Ok(index) => index,
         Err(error) => return failed(error),
     };
-    let report = match index.restore(&args.task, args.dry_run, super::lease_terms(config)).await {
+    // A storage is opened only for records that were moved: deletions come back without one.
+    let mut look = StorageLook::new(|| {
+        let url = config.storage().map_err(|error| error.to_string())?;
+        let storage = storage::open(url).map_err(|error| error.to_string())?;
+        Ok(super::reconciler(&storage.without_files(index.files()), &index, config))
+    });
+    let restored = index.restore(&args.task, args.dry_run, super::lease_terms(config), &mut look).await;
+    drop(look);
+    let report = match restored {
         Ok(report) => Ok(report),
         Err(error) => {
             let report = failed(error);

@@ -2,13 +2,14 @@
 //!
 //! A batch is one transaction, with all records that hang together with its own; a record that comes in this way before its
 //! turn is passed over when its turn comes.
+//!
+//! The storage is asked between two transactions, so that no database waits for it: the second one uses an answer only for
+//! a record that is still what it was when the storage was asked.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::{ConnectionTrait as _, DbErr, TransactionTrait as _};
-use serde::Serialize;
-use serde_json::{Value as Json, json};
-use uuid::Uuid;
+use serde_json::Value as Json;
 
 use super::connect::Index;
 use super::dialect::sequence::{Numbered, step_over};
@@ -16,157 +17,16 @@ use super::dialect::{Dialect, lossy, sql};
 use super::error::IndexError;
 use super::horizon::horizon;
 use super::lease::LeaseTerms;
+use super::path_look::PathLook;
+use super::restore_report::{RestoreProblem, RestoreReport, RestoreTally};
 use super::retry::{Patience, unconfirmed};
-use super::tasks::{self, Outcome, Task};
+use super::tasks::{self, Task};
 use super::undo::apply::Apply;
 use super::undo::gather::Gather;
 use super::undo::{Case, Conflict, Verdict, links, settle};
 use super::writes::Writer;
 use crate::clock;
-use crate::model::{RecordId, Timestamp, UserId};
-
-/// What a restore came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct RestoreTally {
-    /// Records that are again as they were, or that are gone again.
-    pub records_restored: u64,
-    /// Newer records that gave their place and their links to one of those.
-    pub records_replaced: u64,
-    /// Links that are there again.
-    pub links_restored: u64,
-    /// Records that had nothing to be undone any more.
-    pub records_unchanged: u64,
-    /// What could not be undone.
-    pub conflicts: u64,
-}
-
-/// Something that could not be undone, or that ended the restore.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RestoreProblem {
-    /// One stable word.
-    pub code: String,
-    /// One clear line.
-    pub message: String,
-    /// The record that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub record_id: Option<RecordId>,
-    /// Whose it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<UserId>,
-    /// Where it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-}
-
-/// How many problems a report carries before it only counts them.
-const MOST_PROBLEMS: usize = 100;
-
-/// The whole result of a restore.
-#[derive(Debug, Clone)]
-pub struct RestoreReport {
-    /// The id of the restore.
-    pub task_id: Uuid,
-    /// The task that was undone.
-    pub of: String,
-    /// Whether it was a dry run.
-    pub dry_run: bool,
-    /// Whether it reached its end.
-    pub is_whole: bool,
-    /// The numbers.
-    pub tally: RestoreTally,
-    /// What went wrong; the first hundred.
-    pub problems: Vec<RestoreProblem>,
-    more_problems: u64,
-    is_cancelled: bool,
-    /// Whether the task still ran when it was looked at.
-    pub of_runs: bool,
-}
-
-impl RestoreReport {
-    /// Makes the report of a restore that begins now.
-    pub fn new(of: &str, dry_run: bool) -> Self {
-        Self {
-            task_id: Uuid::now_v7(),
-            of: of.to_owned(),
-            dry_run,
-            is_whole: true,
-            tally: RestoreTally::default(),
-            problems: Vec::new(),
-            more_problems: 0,
-            is_cancelled: false,
-            of_runs: false,
-        }
-    }
-
-    /// Notes what ends the restore; what was done by then stays.
-    pub fn fail(&mut self, error: &IndexError) {
-        self.is_whole = false;
-        let (code, message) = (error.code().to_owned(), error.to_string());
-        self.problems.push(RestoreProblem { code, message, record_id: None, user_id: None, path: None });
-    }
-
-    /// Notes that somebody has asked it to end; what was done by then stays.
-    fn cancel(&mut self) {
-        (self.is_whole, self.is_cancelled) = (false, true);
-        let message =
-            "it was asked to end; what was undone by then stays, and a second restore does the rest".to_owned();
-        let code = "cancelled".to_owned();
-        self.problems.push(RestoreProblem { code, message, record_id: None, user_id: None, path: None });
-    }
-
-    /// Returns all problems, and at the end how many more there are.
-    pub fn told(&self) -> Vec<RestoreProblem> {
-        let mut told = self.problems.clone();
-        if self.more_problems > 0 {
-            let message = format!("and {} more problems", self.more_problems);
-            let code = "more_problems".to_owned();
-            told.push(RestoreProblem { code, message, record_id: None, user_id: None, path: None });
-        }
-        told
-    }
-
-    /// Returns how it ended, in the word of the wire.
-    pub fn status(&self) -> &'static str {
-        match (self.is_whole, self.is_cancelled) {
-            (true, _) => "SUCCESSFUL",
-            (false, true) => "CANCELLED",
-            (false, false) => "FAILED",
-        }
-    }
-
-    /// Returns the result as it is on the wire.
-    pub fn to_json(&self) -> Json {
-        let mut result = serde_json::to_value(self.tally).unwrap_or_default();
-        result["restore"] = json!(self.of);
-        result["dry_run"] = json!(self.dry_run);
-        result["errors"] = json!(self.told());
-        result
-    }
-
-    /// Returns what was asked, as the task's row keeps it.
-    pub fn request(&self) -> Json {
-        json!({ "restore": self.of, "dry_run": self.dry_run })
-    }
-
-    /// Returns how it ended, as the task's row keeps it.
-    pub fn outcome(&self) -> Outcome {
-        Outcome { status: self.status(), result: self.to_json(), errors: json!(self.told()) }
-    }
-
-    fn add(&mut self, batch: Batch) {
-        let RestoreTally { records_restored, records_replaced, links_restored, records_unchanged, conflicts } =
-            batch.tally;
-        self.tally.records_restored += records_restored;
-        self.tally.records_replaced += records_replaced;
-        self.tally.links_restored += links_restored;
-        self.tally.records_unchanged += records_unchanged;
-        self.tally.conflicts += conflicts;
-        for problem in batch.problems {
-            // Memory stays flat, and no problem is passed over in silence.
-            if self.problems.len() < MOST_PROBLEMS { self.problems.push(problem) } else { self.more_problems += 1 }
-        }
-    }
-}
+use crate::model::{PathQuery, PathState, RecordId, Timestamp};
 
 /// What a batch came to.
 #[derive(Debug, Default)]
@@ -178,6 +38,16 @@ struct Batch {
     ahead: Vec<RecordId>,
     tally: RestoreTally,
     problems: Vec<RestoreProblem>,
+}
+
+/// What the storage has shown, by the question.
+type Looked = HashMap<RecordId, (PathQuery, Result<PathState, String>)>;
+
+/// What an attempt at a batch came to.
+enum Attempt {
+    Done(Batch),
+    /// Nothing was written: the storage has to be asked first.
+    Ask(Vec<PathQuery>),
 }
 
 /// A restore under way.
@@ -195,7 +65,8 @@ struct Restore<'r> {
 impl Index {
     /// Undoes what the task `of` did: records and links that it deleted come back with their ids, records that it changed
     /// become what they were. Where a path has a newer record, the old one takes its place, with the facts of today and
-    /// the links of both. What a person has changed since stays, and is told.
+    /// the links of both. What a person has changed since stays, and is told. A record that was moved goes back only where
+    /// `look` finds the path empty or provably holding the record's file; `look` is asked for such records alone.
     ///
     /// Trouble in the middle ends in the report: what was undone by then stays, and a second restore does the rest. A dry
     /// run writes nothing but its task's row.
@@ -203,12 +74,18 @@ impl Index {
     /// # Errors
     /// When there is no such task, another run holds the lease, or the index cannot be read or written. Nothing is changed
     /// then.
-    pub async fn restore(&self, of: &str, dry_run: bool, terms: LeaseTerms) -> Result<RestoreReport, IndexError> {
+    pub async fn restore(
+        &self,
+        of: &str,
+        dry_run: bool,
+        terms: LeaseTerms,
+        look: &mut dyn PathLook,
+    ) -> Result<RestoreReport, IndexError> {
         let (task, started) = (self.task(of).await?, clock::now());
         let mut report = RestoreReport::new(of, dry_run);
         report.of_runs = task.status == "RUNNING";
         if let Some(forgotten) = self.forgotten(&task).await? {
-            report.add(forgotten);
+            report.add(forgotten.tally, forgotten.problems);
         }
         let lease = match dry_run {
             true => None,
@@ -217,7 +94,9 @@ impl Index {
         let writer = lease.as_ref().map(super::lease::Lease::writer);
         let undoings = self.restores_of(of).await;
         let ended = match undoings {
-            Ok(undoings) => Restore { index: self, writer, of, undoings, ahead: HashSet::new() }.all(&mut report).await,
+            Ok(undoings) => {
+                Restore { index: self, writer, of, undoings, ahead: HashSet::new() }.all(look, &mut report).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
@@ -291,7 +170,7 @@ impl Index {
 }
 
 impl Restore<'_> {
-    async fn all(&mut self, report: &mut RestoreReport) -> Result<(), IndexError> {
+    async fn all(&mut self, look: &mut dyn PathLook, report: &mut RestoreReport) -> Result<(), IndexError> {
         let mut below = Some(i64::MAX);
         while let Some(line) = below {
             if self.is_asked_to_end().await? {
@@ -300,7 +179,7 @@ impl Restore<'_> {
             }
             let mut patience = Patience::default();
             let batch = loop {
-                match self.batch(line).await {
+                match self.batch(line, look).await {
                     Err(error) if patience.again_or_taken(&error).await => {}
                     done => break done?,
                 }
@@ -310,7 +189,7 @@ impl Restore<'_> {
             }
             self.ahead.extend(&batch.ahead);
             below = batch.below;
-            report.add(batch);
+            report.add(batch.tally, batch.problems);
         }
         Ok(())
     }
@@ -322,7 +201,23 @@ impl Restore<'_> {
     }
 
     /// Undoes the records whose turn comes below a line of the journal, all or none.
-    async fn batch(&self, below: i64) -> Result<Batch, IndexError> {
+    async fn batch(&self, below: i64, look: &mut dyn PathLook) -> Result<Batch, IndexError> {
+        let mut looked = Looked::new();
+        loop {
+            match self.attempt(below, &looked).await? {
+                Attempt::Done(batch) => return Ok(batch),
+                Attempt::Ask(queries) => {
+                    let mut found = look.look(&queries).await.into_iter();
+                    looked.extend(queries.into_iter().map(|query| {
+                        let found = found.next().unwrap_or_else(|| Err("it was not asked".to_owned()));
+                        (query.record.id, (query, found))
+                    }));
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, below: i64, looked: &Looked) -> Result<Attempt, IndexError> {
         let transaction = match &self.writer {
             Some(writer) => writer.begin().await?,
             None => self.index.reader.begin().await.map_err(IndexError::Read)?,
@@ -337,7 +232,12 @@ impl Restore<'_> {
             let turn: HashSet<RecordId> = due.iter().copied().collect();
             let connected = gather.connected(&due).await?;
             batch.ahead = connected.iter().copied().filter(|record| !turn.contains(record)).collect();
-            let (cases, now) = gather.cases(&connected, &self.undoings).await?;
+            let (mut cases, now) = gather.cases(&connected, &self.undoings).await?;
+            let queries = answer(&mut cases, looked);
+            if !queries.is_empty() {
+                transaction.rollback().await.map_err(IndexError::Read)?;
+                return Ok(Attempt::Ask(queries));
+            }
             let plan = settle(&cases);
             let links = links::plan(&cases, &plan.verdicts, &gather.links(&cases).await?);
             for (case, verdict) in cases.iter().zip(&plan.verdicts) {
@@ -361,16 +261,38 @@ impl Restore<'_> {
             Some(writer) => writer.commit(transaction).await?,
             None => transaction.commit().await.map_err(unconfirmed)?,
         }
-        Ok(batch)
+        Ok(Attempt::Done(batch))
     }
+}
+
+/// Gives the cases what the storage has shown, and returns what it still has to be asked.
+fn answer(cases: &mut [Case], looked: &Looked) -> Vec<PathQuery> {
+    let mut queries = Vec::new();
+    for case in cases {
+        let Some(query) = case.query() else { continue };
+        match looked.get(&case.id) {
+            Some((asked, found)) if *asked == query => case.found = Some(found.clone()),
+            _ => queries.push(query),
+        }
+    }
+    queries
 }
 
 impl Batch {
     fn conflict(&mut self, case: &Case, conflict: Conflict) {
         self.tally.conflicts += 1;
+        let (code, mut why) = (conflict.code(), conflict.why().to_owned());
+        if conflict.is_of_path() {
+            let place = case.now.as_ref().map(|now| format!("; it stays at {:?}", now.path())).unwrap_or_default();
+            let reason = match &case.found {
+                Some(Err(reason)) if conflict == Conflict::PathUnknown => format!(": {reason}"),
+                _ => String::new(),
+            };
+            why = format!("kept: {code} ({why}{reason}{place})");
+        }
         self.problems.push(RestoreProblem {
-            code: conflict.code().to_owned(),
-            message: format!("record {} of user {}, {:?}: {}", case.id, case.user, case.path, conflict.why()),
+            code: code.to_owned(),
+            message: format!("record {} of user {}, {:?}: {why}", case.id, case.user, case.path),
             record_id: Some(case.id),
             user_id: Some(case.user),
             path: Some(case.path.clone()),

@@ -1,7 +1,7 @@
 //! One more look at the storage before a record goes.
 
 use crate::model::Prefix;
-use crate::storage::{Claim, Glance, MoveProof, REDIRECTED, StorageReader, Trouble, UNREACHABLE};
+use crate::storage::{Claim, Glance, MoveProof, REDIRECTED, StorageReader, Trouble};
 
 /// Looks for objects, but not for ever: a server that is gone would cost its timeout for each batch.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl<'r> Looks<'r> {
 }
 
 fn not_asked() -> Glance {
-    Glance::Unknown(Trouble { code: UNREACHABLE, message: StorageReader::NOT_ASKED.to_owned() })
+    Glance::Unknown(StorageReader::not_asked())
 }
 
 /// Returns the code of the error for a look that was not answered.

@@ -39,6 +39,7 @@ mod mounts;
 mod moving;
 
 mod pairing;
+mod path_look;
 mod reconciler;
 mod report;
 mod run;
@@ -54,6 +55,7 @@ pub use guard::{Refusal, RefusalCode};
 pub use identity::unreadable_marker;
 #[cfg(feature = "server")]
 pub(crate) use last_word::{LastWord, Ran, lose_lease};
+pub use path_look::StorageLook;
 pub use plan::SkipReason;
 pub use reconciler::Reconciler;
 pub use report::{

@@ -166,7 +166,7 @@ impl Reconciler {
     }
 
     /// Reads the marker.
-    async fn see(&self) -> Result<Seen, Trouble> {
+    pub(super) async fn see(&self) -> Result<Seen, Trouble> {
         self.heed(self.storage.read_marker().await)
     }
 

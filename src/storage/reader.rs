@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
 use super::collect::in_byte_order;
 use super::identity::{self, MarkerState};
-use super::listed::{Items, Listed, items_of};
+use super::listed::{Items, Listed, items_of, object_of};
 use super::listing::{Again, Listing};
 use super::local::LocalDisk;
 use super::s3::{ANY_ORDER, S3Bucket};
 use super::trouble::{Trouble, UNREACHABLE, is_silence, trouble_of};
 use crate::model::{
-    EtagMeaning, FileSystem, ObjectFacts, Order, Orphan, Prefix, RenameProof, Timestamp, is_reserved, parent_of,
+    EtagMeaning, FileSystem, ObjectFacts, Order, Orphan, PathQuery, PathState, Prefix, RenameProof, Timestamp, is_reserved,
+    parent_of,
 };
 
 /// How many objects are asked for at a time.
@@ -249,31 +250,81 @@ impl StorageReader {
         known.into_iter().map(next).collect()
     }
 
+    /// Tells what is at the path of each of `queries`, right now, all of the user who owns `prefix`.
+    ///
+    /// # Errors
+    /// Each answer is one, where the storage did not say.
+    pub async fn path_states(&self, prefix: &Prefix, queries: &[PathQuery]) -> Vec<Result<PathState, Trouble>> {
+        // No listing names such a key: whatever is there, a record is not of it.
+        let can_be_asked = |path: &str| {
+            let key = prefix.key_of(path);
+            Self::is_addressable(&key) && !self.hidden.contains(&key)
+        };
+        let asked: Vec<PathQuery> = queries.iter().filter(|query| can_be_asked(&query.path)).cloned().collect();
+        let count = asked.len();
+        let answers = match &self.disk {
+            Some(disk) => disk.path_states(prefix, asked).await,
+            None => {
+                let paths: Vec<String> = asked.iter().map(|query| query.path.clone()).collect();
+                let heads = self.heads(prefix, &paths).await;
+                Ok(asked.iter().zip(heads).map(|(query, head)| self.path_state(query, head)).collect())
+            }
+        };
+        let mut answers = answers.unwrap_or_else(|e| vec![Err(trouble_of(&e)); count]).into_iter();
+        let next = |query: &PathQuery| match can_be_asked(&query.path) {
+            true => answers.next().unwrap_or(Ok(PathState::Other)),
+            false => Ok(PathState::Other),
+        };
+        queries.iter().map(next).collect()
+    }
+
+    fn path_state(&self, query: &PathQuery, head: Result<ObjectMeta, Glance>) -> Result<PathState, Trouble> {
+        match head {
+            Ok(meta) => {
+                let is_same = self.renames.holds(&query.record, &object_of(meta));
+                Ok(if is_same { PathState::SameFile } else { PathState::Other })
+            }
+            Err(Glance::Absent) => Ok(PathState::Empty),
+            Err(Glance::Unknown(trouble)) => Err(trouble),
+            Err(_) => Ok(PathState::Other),
+        }
+    }
+
     async fn ask_all(&self, prefix: &Prefix, paths: &[String]) -> Vec<Glance> {
-        let mut glances = Vec::with_capacity(paths.len());
-        let mut answers = stream::iter(paths).map(|path| self.ask(prefix.key_of(path))).buffered(GLANCES);
+        let glance = |meta: ObjectMeta| Glance::Present { since: Some(Timestamp::from(meta.last_modified)) };
+        self.heads(prefix, paths).await.into_iter().map(|head| head.map_or_else(|glance| glance, glance)).collect()
+    }
+
+    /// Asks an object store for objects, and returns what it says of each, or why it says nothing.
+    async fn heads(&self, prefix: &Prefix, paths: &[String]) -> Vec<Result<ObjectMeta, Glance>> {
+        let mut heads = Vec::with_capacity(paths.len());
+        let keys: Vec<String> = paths.iter().map(|path| prefix.key_of(path)).collect();
+        let mut answers = stream::iter(keys).map(|key| self.head(key)).buffered(GLANCES);
         // How many looks in a row the server did not answer.
         let mut silent = 0;
         while silent < GLANCES {
-            let Some(glance) = answers.next().await else { return glances };
+            let Some(head) = answers.next().await else { return heads };
             // A server that answers is there, though it may say of one user's files that it will not tell.
-            let gone = matches!(&glance, Glance::Unknown(trouble) if trouble.code == UNREACHABLE);
+            let gone = matches!(&head, Err(Glance::Unknown(trouble)) if trouble.code == UNREACHABLE);
             silent = if gone { silent + 1 } else { 0 };
-            glances.push(glance);
+            heads.push(head);
         }
-        let message = Self::NOT_ASKED.to_owned();
-        glances.resize(paths.len(), Glance::Unknown(Trouble { code: UNREACHABLE, message }));
-        glances
+        heads.resize_with(paths.len(), || Err(Glance::Unknown(Self::not_asked())));
+        heads
     }
 
-    async fn ask(&self, key: String) -> Glance {
-        let Ok(path) = Path::parse(&key) else { return Glance::Unaddressable };
-        match self.store.head(&path).await {
-            Ok(meta) => Glance::Present { since: Some(Timestamp::from(meta.last_modified)) },
-            Err(Error::NotFound { .. }) => Glance::Absent,
-            Err(e) if is_silence(&e) => Glance::Unknown(Trouble { code: UNREACHABLE, ..trouble_of(&e) }),
-            Err(e) => Glance::Unknown(trouble_of(&e)),
-        }
+    /// Returns what is said of what was not asked for, once a server has stopped answering.
+    pub fn not_asked() -> Trouble {
+        Trouble { code: UNREACHABLE, message: Self::NOT_ASKED.to_owned() }
+    }
+
+    async fn head(&self, key: String) -> Result<ObjectMeta, Glance> {
+        let Ok(path) = Path::parse(&key) else { return Err(Glance::Unaddressable) };
+        self.store.head(&path).await.map_err(|error| match error {
+            Error::NotFound { .. } => Glance::Absent,
+            e if is_silence(&e) => Glance::Unknown(Trouble { code: UNREACHABLE, ..trouble_of(&e) }),
+            e => Glance::Unknown(trouble_of(&e)),
+        })
     }
 
     /// Tells whether a listing shows the object of `key` now.

@@ -13,7 +13,7 @@ use crate::index::error::IndexError;
 use crate::index::journal;
 use crate::index::moves::holders;
 use crate::index::writes::json;
-use crate::model::{RecordId, Timestamp, UserId};
+use crate::model::{Prefix, RecordId, Timestamp, UserId};
 
 /// How many records are undone at a time, and what hangs together with them.
 const BATCH: i64 = 1_000;
@@ -53,6 +53,16 @@ impl UserNow {
     fn is_whose(&self, line: i64) -> bool {
         self.removed.iter().find(|(removed, _)| *removed > line).is_none_or(|(_, prefix)| *prefix == self.prefix)
     }
+}
+
+/// The last journaled change of a record.
+#[derive(Debug)]
+struct Last {
+    task: Option<String>,
+    /// What the record became.
+    after: Option<String>,
+    /// What it was, if it was deleted.
+    gone: Option<String>,
 }
 
 /// What is read of the database that is undone in.
@@ -130,12 +140,15 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
         let mut now = self.now(&ids).await?;
         let last = self.last(&ids).await?;
         for case in &mut cases {
-            case.has_user = users.get(&case.user).is_some_and(|user| user.is_whose(case.line));
+            let user = users.get(&case.user);
+            case.has_user = user.is_some_and(|user| user.is_whose(case.line));
+            case.prefix = user.and_then(|user| Prefix::parse(&user.prefix).ok());
             case.now = now.get(&case.id).and_then(|now| now.image.clone());
             case.is_readable &= now.get(&case.id).is_none_or(|now| now.image.is_some());
-            if let Some((task, after)) = last.get(&case.id) {
-                case.last = after.as_deref().and_then(Image::parse);
-                case.is_undone = task.as_ref().is_some_and(|task| undoings.contains(task));
+            if let Some(last) = last.get(&case.id) {
+                case.last = last.after.as_deref().and_then(Image::parse);
+                case.gone = last.gone.as_deref().and_then(Image::parse);
+                case.is_undone = last.task.as_ref().is_some_and(|task| undoings.contains(task));
             }
         }
         let held = holders(self.db, cases.iter().map(|case| (case.user, case.path.as_str())), self.lock).await?;
@@ -214,11 +227,14 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
                 links: links.filter(|_| action != "insert").unwrap_or_default(),
                 now: None,
                 last: None,
+                gone: None,
                 is_undone: false,
                 line: row.try_get_by_index(6)?,
                 has_user: false,
+                prefix: None,
                 is_shared: false,
                 holder: None,
+                found: None,
             })
         })
         .await
@@ -270,14 +286,18 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
     }
 
     /// Returns the last journaled change of each record, by whatever task.
-    async fn last(&self, ids: &str) -> Result<HashMap<RecordId, (Option<String>, Option<String>)>, IndexError> {
+    async fn last(&self, ids: &str) -> Result<HashMap<RecordId, Last>, IndexError> {
         let query = format!(
-            "SELECT record_id, task_id, {} FROM journal WHERE id IN \
+            "SELECT record_id, task_id, {}, {} FROM journal WHERE id IN \
              (SELECT max(id) FROM journal WHERE record_id IN {} GROUP BY record_id)",
             self.dialect.bytes("after"),
+            self.dialect.bytes("CASE WHEN action = 'delete' THEN before END"),
             self.dialect.words().ids
         );
-        let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, (row.try_get_by_index(1)?, lossy(row, 2)?)));
+        let read = |row: &QueryResult| {
+            let last = Last { task: row.try_get_by_index(1)?, after: lossy(row, 2)?, gone: lossy(row, 3)? };
+            Ok((row.try_get_by_index(0)?, last))
+        };
         Ok(self.rows(&query, [ids.into()], read).await?.into_iter().collect())
     }
 

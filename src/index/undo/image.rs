@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::{UserId, name_of, parent_of};
+use crate::model::{FileId, Orphan, Timestamp, UserId, name_of, parent_of};
 
 /// A record as the journal writes it down: its columns by their names.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +63,37 @@ impl Image {
             }
         }
         self
+    }
+
+    /// Tells whether it has the size and the modification time of another one.
+    pub(super) fn is_of_content_of(&self, other: &Self) -> bool {
+        ["size", "last_modified"].iter().all(|fact| self.0[fact] == other.0[fact] && !self.0[fact].is_null())
+    }
+
+    /// Returns the record with what names the file of another one on its disk, where that is known.
+    pub(super) fn with_file_id_of(mut self, other: &Self) -> Self {
+        if other.0["file_id"].is_string() {
+            self.0["file_id"] = other.0["file_id"].clone();
+        }
+        self
+    }
+
+    /// Returns the facts that can prove which file the record is of.
+    pub(super) fn orphan(&self) -> Orphan {
+        let text = |column: &str| self.0[column].as_str();
+        let micros = |column: &str| text(column).and_then(Timestamp::from_text).map(Timestamp::micros);
+        Orphan {
+            user: self.user(),
+            id: self.0["id"].as_i64().unwrap_or_default(),
+            path: self.path().to_owned(),
+            size: self.0["size"].as_u64(),
+            content_type: text("content_type").map(str::to_owned),
+            etag: text("etag").map(str::to_owned),
+            last_modified: micros("last_modified"),
+            file_id: text("file_id").and_then(FileId::from_text),
+            created_at: micros("created_at"),
+            version: String::new(),
+        }
     }
 
     /// Returns the record with the facts of another one.

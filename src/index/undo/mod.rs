@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 pub(super) use self::image::Image;
-use crate::model::{RecordId, UserId};
+use crate::model::{PathQuery, PathState, Prefix, RecordId, UserId};
 
 /// A record that the task touched, and all that decides about it.
 #[derive(Debug, Clone)]
@@ -36,14 +36,20 @@ pub(super) struct Case {
     pub(super) now: Option<Image>,
     /// What it became by the last journaled change of all; `None` when that deleted it.
     pub(super) last: Option<Image>,
+    /// What it was when the last journaled change of all deleted it.
+    pub(super) gone: Option<Image>,
     /// Whether that change was an undoing of this very task.
     pub(super) is_undone: bool,
     /// Whether its user is there.
     pub(super) has_user: bool,
+    /// The prefix of its user, if there is one that can be a prefix.
+    pub(super) prefix: Option<Prefix>,
     /// Whether it has an active share link.
     pub(super) is_shared: bool,
     /// The record that is where it goes back to.
     pub(super) holder: Option<RecordId>,
+    /// What the storage has where it goes back to, if that was asked, or why that is not known.
+    pub(super) found: Option<Result<PathState, String>>,
 }
 
 /// What is to become of a record.
@@ -72,6 +78,10 @@ pub(super) enum Conflict {
     Gone,
     /// A record that cannot leave is where it goes back to.
     PlaceHeld,
+    /// It was moved, and where it goes back to is a file, or the record of a file, that is not provably its own.
+    PathTaken,
+    /// It was moved, and the storage does not say what is where it goes back to.
+    PathUnknown,
     /// It has an active share link, which would be lost.
     Shared,
     /// The journal's line cannot be read.
@@ -90,6 +100,8 @@ impl Conflict {
             Self::Edited => "record_edited",
             Self::Gone => "record_gone",
             Self::PlaceHeld => "path_held",
+            Self::PathTaken => "path_taken",
+            Self::PathUnknown => "path_unknown",
             Self::Shared => "record_shared",
             Self::Unreadable => "journal_damaged",
             Self::TokenTaken => "token_taken",
@@ -103,17 +115,39 @@ impl Conflict {
             Self::UserGone => "its user is gone; `storm-index user add --id` brings the user back, then restore again",
             Self::Edited => "somebody has changed it since, by hand; it stays as it is",
             Self::Gone => "it was deleted since, by hand or with its user; it stays deleted",
-            Self::PlaceHeld => "its path is held by a record that cannot be moved back; it stays as it is",
+            Self::PlaceHeld => "its path is held by a record that cannot be moved back",
+            Self::PathTaken => {
+                "a file or a record that is not provably of the same file is there now, and its links would open another file"
+            }
+            Self::PathUnknown => "the storage does not say whether the path is free",
             Self::Shared => "it has an active share link by now, so it stays; revoke the link and restore again",
             Self::Unreadable => "its line in the journal cannot be read; it stays as it is",
             Self::TokenTaken => "another share link has the token of one of its links; that link is not brought back",
             Self::LinkIdTaken => "another share link has the id of one of its links; that link is not brought back",
         }
     }
+
+    /// Tells whether the record is kept for what is where it goes back to.
+    pub(super) fn is_of_path(self) -> bool {
+        matches!(self, Self::PlaceHeld | Self::PathTaken | Self::PathUnknown)
+    }
 }
 
 /// Judges a record alone.
 fn judge(case: &Case) -> Verdict {
+    let verdict = judge_record(case);
+    if !case.is_moved_by(verdict) {
+        return verdict;
+    }
+    match &case.found {
+        Some(Ok(PathState::Empty | PathState::SameFile)) => verdict,
+        Some(Ok(PathState::Other)) => Verdict::Conflict(Conflict::PathTaken),
+        Some(Err(_)) | None => Verdict::Conflict(Conflict::PathUnknown),
+    }
+}
+
+/// Judges a record by the journal and by what it is now.
+fn judge_record(case: &Case) -> Verdict {
     let is_edited = |now| !case.last.as_ref().is_some_and(|last| last.agrees_with(now));
     match (&case.was, &case.now) {
         _ if !case.is_readable => Verdict::Conflict(Conflict::Unreadable),
@@ -161,6 +195,13 @@ pub(super) fn settle(cases: &[Case]) -> Plan {
         }
     }
     let at: HashMap<RecordId, usize> = cases.iter().enumerate().map(|(at, case)| (case.id, at)).collect();
+    // A newer record without a file gives its place to no record that was moved: nothing proves that both are of one file.
+    for (case, verdict) in cases.iter().zip(&mut verdicts) {
+        let is_stranger = case.holder.is_some_and(|holder| !at.contains_key(&holder));
+        if is_stranger && case.is_moved_by(*verdict) && case.found != Some(Ok(PathState::SameFile)) {
+            *verdict = Verdict::Conflict(Conflict::PathTaken);
+        }
+    }
     let wanted: HashMap<RecordId, usize> = (0..cases.len())
         .filter(|at| places(verdicts[*at]))
         .filter_map(|at| Some((cases[at].holder.filter(|holder| *holder != cases[at].id)?, at)))
@@ -194,12 +235,43 @@ pub(super) fn settle(cases: &[Case]) -> Plan {
 }
 
 impl Case {
+    /// Returns the record as it is now, or as it was when it was deleted.
+    fn present(&self) -> Option<&Image> {
+        self.now.as_ref().or(self.gone.as_ref())
+    }
+
+    /// Tells whether `verdict` brings the record to another path than it has, or had when a later run deleted it. What the
+    /// task itself deleted comes back to the path at which it was deleted.
+    fn is_moved_by(&self, verdict: Verdict) -> bool {
+        let moves = match verdict {
+            Verdict::Revert => true,
+            Verdict::Return => !self.was_deleted,
+            Verdict::Unchanged | Verdict::Remove | Verdict::Conflict(_) => false,
+        };
+        moves && self.present().map(Image::path) != self.was.as_ref().map(Image::path)
+    }
+
+    /// Returns what the storage has to be asked before the record can be undone, if that was not asked yet.
+    pub(super) fn query(&self) -> Option<PathQuery> {
+        let is_due = self.found.is_none() && self.is_moved_by(judge_record(self));
+        let (present, prefix) = (self.present().filter(|_| is_due)?, self.prefix.clone()?);
+        Some(PathQuery { prefix, path: self.was.as_ref()?.path().to_owned(), record: present.orphan() })
+    }
+
     /// Returns what the record becomes: what it was, or where another one gives it its place, with the facts of today.
+    ///
+    /// What names its file stays what it is now where the storage has shown that very file, and where size and modification
+    /// time are what they are now: runs bring it up to date without a line in the journal.
     pub(super) fn becomes(&self, holder: Option<&Image>) -> Option<Image> {
         let was = self.was.clone()?.named();
-        Some(match holder {
+        let image = match holder {
             Some(holder) => was.with_facts_of(holder),
             None => was,
+        };
+        let is_same = self.found == Some(Ok(PathState::SameFile));
+        Some(match self.present().filter(|now| is_same || (holder.is_none() && image.is_of_content_of(now))) {
+            Some(now) => image.with_file_id_of(now),
+            None => image,
         })
     }
 }
@@ -215,7 +287,8 @@ mod tests {
         Image::parse(&image.to_string()).unwrap()
     }
 
-    /// A record that the task changed from size 1 to size 2, and that nobody has touched since.
+    /// A record that the task changed from size 1 to size 2, and that nobody has touched since. The storage has nothing at
+    /// another path to which it would go back.
     fn changed(id: RecordId, from: &str, to: &str) -> Case {
         Case {
             id,
@@ -228,10 +301,13 @@ mod tests {
             links: Vec::new(),
             now: Some(image(id, to, 2)),
             last: Some(image(id, to, 2)),
+            gone: None,
             is_undone: false,
             has_user: true,
+            prefix: Prefix::parse("1").ok(),
             is_shared: false,
             holder: None,
+            found: (from != to).then_some(Ok(PathState::Empty)),
         }
     }
 
@@ -256,7 +332,7 @@ mod tests {
             (brought(1, "a"), Remove),
             // Later journaled changes are no person's.
             (Case { now: Some(image(1, "a", 3)), last: Some(image(1, "a", 3)), ..plain() }, Revert),
-            (Case { now: None, last: None, ..plain() }, Return),
+            (Case { now: None, last: None, gone: Some(image(1, "a", 3)), ..plain() }, Return),
             // It is as it was, or there again, or has been undone before.
             (Case { now: Some(image(1, "a", 1)), ..plain() }, Unchanged),
             (Case { now: Some(image(1, "c", 9)), ..deleted(1, "a") }, Unchanged),
@@ -275,6 +351,58 @@ mod tests {
     }
 
     #[test]
+    fn law_10_a_moved_record_goes_back_only_to_an_empty_path_or_to_its_own_file() {
+        use Conflict::{PathTaken, PathUnknown};
+        use PathState::{Empty, Other, SameFile};
+        use Verdict::{Conflict as No, Return, Revert, Unchanged};
+        let unknown = || Some(Err("no answer".to_owned()));
+        let moved = |found| Case { found, ..changed(1, "a", "b") };
+        // A later run has deleted it, at the path to which the task had moved it, or elsewhere.
+        let since_deleted = |at, found| Case { now: None, last: None, gone: Some(image(1, at, 2)), ..moved(found) };
+        let refreshed = |found| Case { found, ..changed(1, "a", "a") };
+        let refreshed_then_moved =
+            |found| Case { now: Some(image(1, "c", 2)), last: Some(image(1, "c", 2)), ..refreshed(found) };
+        let brought_back = |found| Case { found, ..deleted(1, "a") };
+        for (case, asks, want) in [
+            (moved(None), true, No(PathUnknown)),
+            (moved(Some(Ok(Empty))), false, Revert),
+            (moved(Some(Ok(SameFile))), false, Revert),
+            (moved(Some(Ok(Other))), false, No(PathTaken)),
+            (moved(unknown()), false, No(PathUnknown)),
+            (Case { prefix: None, ..moved(None) }, false, No(PathUnknown)),
+            (Case { is_undone: true, ..moved(None) }, false, Unchanged),
+            (since_deleted("b", None), true, No(PathUnknown)),
+            (since_deleted("b", Some(Ok(SameFile))), false, Return),
+            (since_deleted("b", Some(Ok(Other))), false, No(PathTaken)),
+            (since_deleted("a", None), false, Return),
+            (Case { gone: None, ..since_deleted("b", None) }, false, No(PathUnknown)),
+            (refreshed(None), false, Revert),
+            (refreshed_then_moved(None), true, No(PathUnknown)),
+            (refreshed_then_moved(Some(Ok(Other))), false, No(PathTaken)),
+            (brought_back(None), false, Return),
+            (brought_back(Some(Ok(Other))), false, Return),
+        ] {
+            assert_eq!((judge(&case), case.query().is_some()), (want, asks), "{case:?}");
+        }
+        let query = Case { now: Some(image(1, "b", 2)), ..moved(None) }.query().unwrap();
+        assert_eq!((query.prefix.as_str(), query.path.as_str(), query.record.path.as_str()), ("1", "a", "b"));
+    }
+
+    #[test]
+    fn law_10_a_moved_record_replaces_a_newer_one_only_of_its_own_file() {
+        for (found, want) in [
+            (PathState::Empty, Verdict::Conflict(Conflict::PathTaken)),
+            (PathState::Other, Verdict::Conflict(Conflict::PathTaken)),
+            (PathState::SameFile, Verdict::Revert),
+        ] {
+            let plan =
+                settle(&[Case { holder: Some(9), found: Some(Ok(found)), ..changed(1, "a", "b") }, deleted(2, "c")]);
+            let replaced = if want == Verdict::Revert { vec![Replaced { id: 9, by: 1, all_links: true }] } else { vec![] };
+            assert_eq!((plan.verdicts, plan.replaced), (vec![want, Verdict::Return], replaced), "{found:?}");
+        }
+    }
+
+    #[test]
     fn records_are_judged_together() {
         use Verdict::{Conflict as No, Remove, Return, Revert, Unchanged};
         let held_by = |holder, case| Case { holder: Some(holder), ..case };
@@ -285,6 +413,30 @@ mod tests {
             (vec![held_by(9, deleted(1, "a"))], vec![Return], vec![replaced(9, 1, true)]),
             (vec![held_by(2, changed(1, "a", "b")), held_by(1, changed(2, "b", "a"))], vec![Revert, Revert], vec![]),
             (vec![held_by(2, deleted(1, "a")), changed(2, "b", "a")], vec![Return, Revert], vec![]),
+            // A swap whose files are still swapped, and a chain of which one cannot go back.
+            (
+                vec![
+                    Case { found: Some(Ok(PathState::Other)), ..held_by(2, changed(1, "a", "b")) },
+                    Case { found: Some(Ok(PathState::Other)), ..held_by(1, changed(2, "b", "a")) },
+                ],
+                vec![No(Conflict::PathTaken), No(Conflict::PathTaken)],
+                vec![],
+            ),
+            (
+                vec![
+                    changed(1, "a", "b"),
+                    Case { found: Some(Err(String::new())), ..held_by(1, changed(2, "b", "c")) },
+                    held_by(2, changed(3, "c", "d")),
+                    held_by(3, deleted(4, "d")),
+                ],
+                vec![
+                    Revert,
+                    No(Conflict::PathUnknown),
+                    No(Conflict::PlaceHeld),
+                    No(Conflict::PlaceHeld),
+                ],
+                vec![],
+            ),
             // Onto itself, when only facts changed.
             (vec![held_by(1, changed(1, "a", "a"))], vec![Revert], vec![]),
             // One who stays keeps all others from coming.
@@ -330,5 +482,36 @@ mod tests {
         let became = old.becomes(Some(&image(9, "a", 7))).unwrap();
         assert_eq!((became.columns()["size"].as_u64(), became.columns()["id"].as_i64()), (Some(7), Some(1)));
         assert_eq!(old.becomes(None).unwrap().columns()["name"], "a");
+    }
+
+    /// Runs bring what names a file up to date without a line in the journal.
+    #[test]
+    fn law_10_what_names_the_file_is_that_of_the_file_which_the_record_has() {
+        let named = |path: &str, size: u64, file_id: Option<&str>| {
+            let mut image = json!({"id": 1, "user_id": 1, "path": path, "size": size, "last_modified": "then"});
+            file_id.into_iter().for_each(|id| image["file_id"] = id.into());
+            Image::parse(&image.to_string()).unwrap()
+        };
+        use PathState::{Empty, SameFile};
+        for (was, now, found, want) in [
+            ((1, Some("1-1")), (1, Some("1-1")), Empty, json!("1-1")),
+            // It was copied to a new disk since; and an older version has not written down what names it.
+            ((1, Some("1-1")), (1, Some("2-2")), Empty, json!("2-2")),
+            ((1, None), (1, Some("2-2")), Empty, json!("2-2")),
+            ((1, Some("1-1")), (1, None), Empty, json!("1-1")),
+            // It was written anew since.
+            ((1, Some("1-1")), (2, Some("2-2")), Empty, json!("1-1")),
+            ((1, None), (2, Some("2-2")), Empty, json!(null)),
+            ((1, Some("1-1")), (2, Some("2-2")), SameFile, json!("2-2")),
+        ] {
+            let case = Case {
+                was: Some(named("a", was.0, was.1)),
+                now: Some(named("b", now.0, now.1)),
+                found: Some(Ok(found)),
+                ..changed(1, "a", "b")
+            };
+            let became = case.becomes(None).unwrap();
+            assert_eq!((&became.columns()["file_id"], became.path()), (&want, "a"), "{was:?} {now:?} {found:?}");
+        }
     }
 }

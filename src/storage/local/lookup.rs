@@ -18,7 +18,7 @@ use super::enter::{Closed, Course, Entrance, listed_only};
 use super::failed;
 use super::file_system::FileSystems;
 use super::metadata::{changed_at, object_of};
-use crate::model::{BadReason, ObjectFacts, RenameProof, name_of, parent_of};
+use crate::model::{BadReason, ObjectFacts, Orphan, PathQuery, PathState, RenameProof, name_of, parent_of};
 use crate::storage::reader::{Claim, Glance, MoveProof};
 use crate::storage::spelling::is_same_but_for_spelling;
 use crate::storage::trouble::{Trouble, trouble_of};
@@ -188,7 +188,7 @@ impl Lookup {
             .map(|claim| {
                 let glance = if claim.gone { glances.next() } else { None };
                 match glance {
-                    None | Some(Glance::Absent) => self.same_file(claim),
+                    None | Some(Glance::Absent) => self.same_file(&claim.record, claim.to()),
                     Some(Glance::Respelled { path }) if path == claim.to() => self.object_now(&path).map_or_else(
                         || MoveProof::Unproven("file_changed"),
                         |(object, _)| MoveProof::Proven(Some(object)),
@@ -199,17 +199,34 @@ impl Lookup {
             .collect()
     }
 
-    fn same_file(&self, claim: &Claim) -> MoveProof {
+    /// Tells what is at the path of each of `queries` now.
+    pub(super) fn path_states(&mut self, queries: &[PathQuery]) -> Vec<Result<PathState, Trouble>> {
+        let paths: Vec<String> = queries.iter().map(|query| query.path.clone()).collect();
+        let glances = self.all(&paths);
+        let judge = |(query, glance): (&PathQuery, Glance)| match glance {
+            Glance::Absent => Ok(PathState::Empty),
+            Glance::Present { .. } | Glance::Respelled { .. } | Glance::Unlisted { .. } => {
+                let is_same = matches!(self.same_file(&query.record, &query.path), MoveProof::Proven(_));
+                Ok(if is_same { PathState::SameFile } else { PathState::Other })
+            }
+            Glance::Unaddressable => Ok(PathState::Other),
+            Glance::Unknown(trouble) => Err(trouble),
+        };
+        queries.iter().zip(glances).map(judge).collect()
+    }
+
+    /// Judges whether the file at `path` is the one of `record`, which is at another path.
+    fn same_file(&self, record: &Orphan, path: &str) -> MoveProof {
         let Some(wall) = &self.wall else { return MoveProof::Unproven("file_changed") };
-        let Some((object, kind)) = self.object_now(claim.to()) else { return MoveProof::Unproven("file_changed") };
-        if !RenameProof::File.holds(&claim.record, &object) {
+        let Some((object, kind)) = self.object_now(path) else { return MoveProof::Unproven("file_changed") };
+        if !RenameProof::File.holds(record, &object) {
             return MoveProof::Unproven("file_changed");
         }
         // On two disks there may be two files of one inode number, and even of one birth time.
         let device = |path: &str| wall.open_dir(path).ok().map(|dir| dir.device);
-        let was_on = device(&nearest_directory(wall, parent_of(&claim.record.path)));
+        let was_on = device(&nearest_directory(wall, parent_of(&record.path)));
         // An overlay may show its files as being on another device than its directories.
-        let is_on = if kind == "overlay" { device(parent_of(claim.to())) } else { object.device };
+        let is_on = if kind == "overlay" { device(parent_of(path)) } else { object.device };
         if was_on.is_none() || was_on != is_on {
             MoveProof::Unproven("other_device")
         } else {

@@ -35,7 +35,8 @@ use self::root::Root;
 use self::walk::Announced;
 use super::listed::{Item, Items};
 use super::reader::{Claim, Glance, MoveProof};
-use crate::model::{FileSystem, Prefix, RESERVED_FOLDER};
+use super::trouble::Trouble;
+use crate::model::{FileSystem, PathQuery, PathState, Prefix, RESERVED_FOLDER};
 
 const STORE: &str = "LocalDisk";
 
@@ -94,6 +95,16 @@ impl LocalDisk {
     pub(super) async fn prove(&self, prefix: &Prefix, claims: Vec<Claim>) -> Result<Vec<MoveProof>> {
         let course = self.course(Some(prefix), std::slice::from_ref(prefix));
         blocking(move || Ok(Lookup::new(&course).prove(&claims))).await
+    }
+
+    /// Tells what is at the path of each of `queries`, which are about files below `prefix`.
+    pub(super) async fn path_states(
+        &self,
+        prefix: &Prefix,
+        queries: Vec<PathQuery>,
+    ) -> Result<Vec<Result<PathState, Trouble>>> {
+        let course = self.course(Some(prefix), std::slice::from_ref(prefix));
+        blocking(move || Ok(Lookup::new(&course).path_states(&queries))).await
     }
 
     fn course(&self, prefix: Option<&Prefix>, walls: &[Prefix]) -> Course {
