@@ -9,6 +9,7 @@ use storm_index::reconcile::{Mode, Reconciler, Request, Silent};
 use storm_index::storage::Storage;
 
 use crate::support::database::{self, TestDatabase, on_postgres};
+use crate::support::look::Unasked;
 use crate::support::playground::block_on;
 
 const MANY: u64 = 3_000;
@@ -43,7 +44,7 @@ fn a_restore_that_is_cancelled_leaves_whole_batches_and_the_next_one_does_the_re
         };
         database::execute(&other, &trigger).await;
         let task = cleaned.task_id.to_string();
-        let restore = async || index.restore(&task, false, LeaseTerms::default()).await.unwrap();
+        let restore = async || index.restore(&task, false, LeaseTerms::default(), &mut Unasked).await.unwrap();
         let first = restore().await;
         let done = first.tally.records_restored;
         assert_eq!((first.status(), first.problems[0].code.as_str()), ("CANCELLED", "cancelled"));

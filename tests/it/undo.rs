@@ -6,6 +6,7 @@ use storm_index::model::{ObjectFacts, Timestamp};
 use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase, column};
+use crate::support::look::Unasked;
 use crate::support::playground::{Playground, Ran, block_on};
 
 /// User 1 with some files, in step.
@@ -223,7 +224,7 @@ fn law_10_a_restore_reads_no_more_than_a_few_rows_a_line() {
             lease.writer().write(&[], &refreshes).await.unwrap();
         }
         lease.release().await;
-        let report = index.restore(&task.to_string(), true, LeaseTerms::default()).await.unwrap();
+        let report = index.restore(&task.to_string(), true, LeaseTerms::default(), &mut Unasked).await.unwrap();
         assert_eq!(report.tally.records_restored, lines as u64);
         index.close().await;
         // What a session has read is written down when it has ended.

@@ -13,6 +13,7 @@ use super::{Deferred, terms, whole};
 use crate::support::backend::Kind;
 use crate::support::chaos_faults::Entry;
 use crate::support::database;
+use crate::support::look::MovedBack;
 
 impl Bench {
     /// Ends it; the storage is for the caller to drop.
@@ -35,10 +36,10 @@ pub(super) async fn restores(bench: &Bench, checked: &Checked<'_>, report: &Repo
     let mut dry = None;
     if looks {
         let raw = bench.raw().await;
-        dry = Some(bench.index.restore(&task, true, terms()).await.unwrap().tally);
+        dry = Some(bench.index.restore(&task, true, terms(), &mut MovedBack::default()).await.unwrap().tally);
         assert_eq!(bench.raw().await.without_tasks(), raw.without_tasks(), "a dry restore wrote more than its own row");
     }
-    let real = bench.index.restore(&task, false, terms()).await.unwrap();
+    let real = bench.index.restore(&task, false, terms(), &mut MovedBack::default()).await.unwrap();
     assert!(dry.is_none_or(|dry| dry == real.tally), "a dry restore and a real one: {dry:?} {real:?}");
     assert!(real.is_whole && real.tally.conflicts == 0, "{real:?}");
     let restored = bench.dump().await;
@@ -67,7 +68,7 @@ pub(super) async fn restores(bench: &Bench, checked: &Checked<'_>, report: &Repo
     if looks {
         return;
     }
-    let again = bench.index.restore(&task, false, terms()).await.unwrap();
+    let again = bench.index.restore(&task, false, terms(), &mut MovedBack::default()).await.unwrap();
     assert_eq!((again.tally.records_restored, again.tally.records_replaced, again.tally.conflicts), (0, 0, 0));
     let now = bench.dump().await;
     assert_eq!((&now.records, &now.links), (&restored.records, &restored.links), "a second restore wrote");

@@ -8,6 +8,7 @@ pub(crate) mod endless;
 pub(crate) mod faults;
 pub(crate) mod garage;
 pub(crate) mod hanging;
+pub(crate) mod look;
 pub(crate) mod markers;
 pub(crate) mod own_server;
 pub(crate) mod playground;
