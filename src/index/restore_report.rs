@@ -138,8 +138,7 @@ impl RestoreReport {
 
     /// Adds what a batch came to.
     pub(super) fn add(&mut self, tally: RestoreTally, problems: Vec<RestoreProblem>) {
-        let RestoreTally { records_restored, records_replaced, links_restored, records_unchanged, conflicts } =
-            tally;
+        let RestoreTally { records_restored, records_replaced, links_restored, records_unchanged, conflicts } = tally;
         self.tally.records_restored += records_restored;
         self.tally.records_replaced += records_replaced;
         self.tally.links_restored += links_restored;

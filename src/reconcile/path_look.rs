@@ -27,7 +27,10 @@ pub struct StorageLook<'o> {
 
 impl fmt::Debug for StorageLook<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StorageLook").field("opened", &self.opened).field("silent", &self.silent).finish_non_exhaustive()
+        f.debug_struct("StorageLook")
+            .field("opened", &self.opened)
+            .field("silent", &self.silent)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,7 +106,8 @@ impl StorageLook<'_> {
         queries: &[PathQuery],
         found: &mut [Result<PathState, String>],
     ) -> Result<(), String> {
-        let doubt = if has_marker { reconciler.is_bound_storage().await.err() } else { self.matches(reconciler).await.err() };
+        let doubt =
+            if has_marker { reconciler.is_bound_storage().await.err() } else { self.matches(reconciler).await.err() };
         let lost = reconciler.lost_mounts().await?;
         for (query, state) in queries.iter().zip(found).filter(|(_, state)| **state == Ok(PathState::Empty)) {
             let key = query.prefix.key_of(&query.path);

@@ -53,5 +53,6 @@ mod share_links;
 mod silence;
 mod task_rows;
 mod undo;
+mod undone_moves;
 mod walls;
 mod worlds;

@@ -72,6 +72,7 @@ fn law_10_a_restore_that_is_undone_leaves_each_record_the_facts_of_its_own_file(
     let playground = with_files(&["p", "q", "k"]);
     playground.write("1/p", &"x".repeat(100));
     sync(&playground);
+    let modified = std::fs::metadata(playground.path("files/1/q")).unwrap().modified().unwrap();
     std::fs::rename(playground.path("files/1/p"), playground.path("away")).unwrap();
     playground.write("1/q", "five!");
     let changed = full(&playground);
@@ -81,6 +82,9 @@ fn law_10_a_restore_that_is_undone_leaves_each_record_the_facts_of_its_own_file(
     let before = playground.dump();
     let restored = task(&restore(&playground, &changed, &[]).ends(0));
     assert_ne!(playground.dump(), before);
+    // The file of the record at `q` is at `p`, with the content that the record has now.
+    playground.write("1/p", "q");
+    std::fs::File::options().write(true).open(playground.path("files/1/p")).unwrap().set_modified(modified).unwrap();
     restore(&playground, &restored, &[]).ends(0);
     assert_eq!(playground.dump(), before);
 }

@@ -397,7 +397,8 @@ mod tests {
         ] {
             let plan =
                 settle(&[Case { holder: Some(9), found: Some(Ok(found)), ..changed(1, "a", "b") }, deleted(2, "c")]);
-            let replaced = if want == Verdict::Revert { vec![Replaced { id: 9, by: 1, all_links: true }] } else { vec![] };
+            let replaced =
+                if want == Verdict::Revert { vec![Replaced { id: 9, by: 1, all_links: true }] } else { vec![] };
             assert_eq!((plan.verdicts, plan.replaced), (vec![want, Verdict::Return], replaced), "{found:?}");
         }
     }
@@ -429,12 +430,7 @@ mod tests {
                     held_by(2, changed(3, "c", "d")),
                     held_by(3, deleted(4, "d")),
                 ],
-                vec![
-                    Revert,
-                    No(Conflict::PathUnknown),
-                    No(Conflict::PlaceHeld),
-                    No(Conflict::PlaceHeld),
-                ],
+                vec![Revert, No(Conflict::PathUnknown), No(Conflict::PlaceHeld), No(Conflict::PlaceHeld)],
                 vec![],
             ),
             // Onto itself, when only facts changed.
