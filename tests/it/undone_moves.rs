@@ -466,3 +466,30 @@ async fn carry(index: &Index, from: &str, to: &str) -> String {
     lease.release().await;
     task.to_string()
 }
+
+/// A link that went to an older record, and moved on with the file, is not brought back to the path of another file.
+#[test]
+fn law_16_a_link_that_has_moved_on_stays_with_its_file() {
+    let playground = with_files(&["a", "k"]);
+    playground.sql("DELETE FROM share_links");
+    let file = playground.path("files/1/a");
+    std::fs::rename(&file, playground.path("away")).unwrap();
+    let cleaned = task(&playground.rebuild(&["--mode", "clean", "--force"]).ends(0));
+    std::fs::rename(playground.path("away"), &file).unwrap();
+    sync(&playground);
+    playground
+        .sql("INSERT INTO share_links (stored_file_id, token) SELECT id, 'link' FROM stored_files WHERE path = 'a'");
+    // The old record takes the place and the link of the new one, and moves on with the file.
+    let restored = task(&goes_back(&playground, &cleaned, [1, 1, 0, 0, 0]));
+    moved(&playground, &[("a", "z")]);
+    playground.write("1/a", "another one");
+    sync(&playground);
+    assert_eq!(links(&playground), ["link z"]);
+    for args in [&["--dry-run"][..], &[], &[]] {
+        let ran = restore(&playground, &restored, args).ends(4);
+        let mut codes = kept(&ran);
+        codes.dedup();
+        assert!(codes.contains(&"a link_elsewhere".to_owned()) || args.is_empty(), "{ran:?}");
+        assert_eq!(links(&playground), ["link z"], "{ran:?}");
+    }
+}

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::Value;
 
-use super::links::LinksNow;
+use super::links::{LinkNow, LinksNow};
 use super::{Case, Image};
 use crate::index::deletes::linked_ids;
 use crate::index::dialect::{Dialect, lossy, run};
 use crate::index::error::IndexError;
 use crate::index::journal;
 use crate::index::moves::holders;
-use crate::index::writes::json;
+use crate::index::writes::{json, unix_seconds};
 use crate::model::{Prefix, RecordId, Timestamp, UserId};
 
 /// How many records are undone at a time, and what hangs together with them.
@@ -174,21 +174,33 @@ impl<'t, C: ConnectionTrait> Gather<'t, C> {
             return Ok(there);
         }
         let words = self.dialect.words();
+        let of_record = |column: &str| format!("(SELECT {column} FROM stored_files WHERE id = stored_file_id)");
+        let (user, path) = (of_record("user_id"), of_record(&self.dialect.bytes("path")));
+        let now = unix_seconds(self.time);
         let (ids, tokens) = (json(links().filter_map(|l| l["id"].as_i64())), json(links().map(|l| [&l["token"]])));
         for (of, value) in [
             (format!("id IN {}", words.ids), ids),
             (format!("token IN (SELECT value->>0 FROM {})", words.rows), tokens),
         ] {
             let token = self.dialect.bytes("token");
-            let query = format!("SELECT id, {token}, stored_file_id FROM share_links WHERE {of}{}", self.lock);
-            let rows = self
-                .rows(&query, [value.into()], |row| {
-                    Ok((row.try_get_by_index(0)?, lossy(row, 1)?.unwrap_or_default(), row.try_get_by_index(2)?))
-                })
-                .await?;
-            for (id, token, record) in rows {
-                there.by_token.insert(token.clone(), id);
-                there.by_id.insert(id, (token, record));
+            let query = format!(
+                "SELECT {}, id, {token}, stored_file_id, {user}, {path} FROM share_links WHERE {of}{}",
+                self.dialect.keeps_record(),
+                self.lock
+            );
+            let read = |row: &QueryResult| {
+                let user: Option<UserId> = row.try_get_by_index(4)?;
+                let link = LinkNow {
+                    token: lossy(row, 2)?.unwrap_or_default(),
+                    record: row.try_get_by_index(3)?,
+                    place: user.zip(lossy(row, 5)?),
+                    is_active: row.try_get_by_index(0)?,
+                };
+                Ok((row.try_get_by_index::<i64>(1)?, link))
+            };
+            for (id, link) in self.rows(&query, [now.into(), value.into()], read).await? {
+                there.by_token.insert(link.token.clone(), id);
+                there.by_id.insert(id, link);
             }
         }
         Ok(there)

@@ -90,6 +90,8 @@ pub(super) enum Conflict {
     TokenTaken,
     /// Another link has the id of a link that went along with it.
     LinkIdTaken,
+    /// A link that went along with it leads to another path by now.
+    LinkElsewhere,
 }
 
 impl Conflict {
@@ -106,6 +108,7 @@ impl Conflict {
             Self::Unreadable => "journal_damaged",
             Self::TokenTaken => "token_taken",
             Self::LinkIdTaken => "link_id_taken",
+            Self::LinkElsewhere => "link_elsewhere",
         }
     }
 
@@ -124,6 +127,9 @@ impl Conflict {
             Self::Unreadable => "its line in the journal cannot be read; it stays as it is",
             Self::TokenTaken => "another share link has the token of one of its links; that link is not brought back",
             Self::LinkIdTaken => "another share link has the id of one of its links; that link is not brought back",
+            Self::LinkElsewhere => {
+                "one of its share links leads to the file at another path by now; that link stays there"
+            }
         }
     }
 
