@@ -105,6 +105,9 @@ pub(super) enum Command {
     #[command(subcommand)]
     Storage(StorageCommand),
     /// Undo what a run did to the index: records and links come back with their ids
+    ///
+    /// A record that the run moved goes back only if the storage has nothing at the old path, or provably the same file. Else
+    /// it stays where it is, and is reported as `kept: path_taken`, or `kept: path_unknown` if the storage does not say.
     Restore(RestoreArgs),
     /// Carry what people made, users, share links and keys, out of an index or into one
     #[command(subcommand)]

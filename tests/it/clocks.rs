@@ -14,6 +14,7 @@ use storm_index::reconcile::{Mode, Reconciler, Report, Request, Silent};
 use storm_index::storage::Storage;
 
 use crate::support::database::{self, TestDatabase, column, execute};
+use crate::support::look::Unasked;
 use crate::support::playground::{Playground, block_on};
 
 const HOUR: i64 = 3_600_000_000;
@@ -129,10 +130,10 @@ fn law_19_a_restore_loses_no_link_that_one_clock_calls_active() {
             let world = World::new(ahead, &["1/a"]).await;
             world.remove("1/a").await;
             let cleaned = world.run(Mode::Clean).await.task_id.to_string();
-            let restored = world.index.restore(&cleaned, false, LeaseTerms::default()).await.unwrap();
+            let restored = world.index.restore(&cleaned, false, LeaseTerms::default(), &mut Unasked).await.unwrap();
             world.share("a", "t", in_hours(ends)).await;
             let undone = restored.task_id.to_string();
-            world.index.restore(&undone, false, LeaseTerms::default()).await.unwrap();
+            world.index.restore(&undone, false, LeaseTerms::default(), &mut Unasked).await.unwrap();
             let left = world.column("SELECT token FROM share_links").await;
             assert_eq!(left.len(), usize::from(keeps), "ends in {ends} h, clock {ahead} h ahead");
         });
