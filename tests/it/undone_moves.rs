@@ -264,51 +264,38 @@ fn law_16_without_the_right_storage_no_move_is_undone() {
         right.replace(&query(&playground, "SELECT storage_id FROM storage_binding")[0], &Uuid::now_v7().to_string());
     assert_ne!(other, right);
     let (files, away) = (playground.path("files"), playground.path("away"));
-    let nothing: &dyn Fn() = &|| {};
-    let wrong: [(&str, &dyn Fn(), &dyn Fn(), &[&str], &str); 6] = [
-        ("no marker", &|| std::fs::remove_file(&marker).unwrap(), nothing, &[], "is not there"),
-        ("another storage", &|| std::fs::write(&marker, &other).unwrap(), nothing, &[], "says that this is storage"),
-        (
-            "no storage",
-            &|| std::fs::rename(&files, &away).unwrap(),
-            &|| std::fs::rename(&away, &files).unwrap(),
-            &[],
-            "files",
-        ),
-        (
-            "an empty mount point",
-            &|| {
-                std::fs::rename(&files, &away).unwrap();
-                std::fs::create_dir(&files).unwrap();
-            },
-            &|| {
-                std::fs::remove_dir(&files).unwrap();
-                std::fs::rename(&away, &files).unwrap();
-            },
-            &[],
-            "is not there",
-        ),
-        (
-            "an empty mount point of a storage that is known by no marker",
-            &|| {
-                std::fs::rename(&files, &away).unwrap();
-                std::fs::create_dir(&files).unwrap();
-            },
-            &|| {
-                std::fs::remove_dir(&files).unwrap();
-                std::fs::rename(&away, &files).unwrap();
-            },
-            &["--identity", "none"],
-            "0 of the 3 records",
-        ),
-        ("no storage named", nothing, nothing, &["--storage", "nfs://far/away"], "unknown scheme"),
-    ];
-    for (case, take, give_back, args, why) in wrong {
-        take();
+    let unmount = |leaves_mount_point: bool| {
+        std::fs::rename(&files, &away).unwrap();
+        if leaves_mount_point {
+            std::fs::create_dir(&files).unwrap();
+        }
+    };
+    let mount = || {
+        if away.exists() {
+            let _ = std::fs::remove_dir(&files);
+            std::fs::rename(&away, &files).unwrap();
+        }
+        std::fs::write(&marker, &right).unwrap();
+    };
+    let unmarked: &[&str] = &["--identity", "none"];
+    for (case, args, why) in [
+        ("no marker", &[][..], "is not there"),
+        ("another storage", &[], "says that this is storage"),
+        ("no storage", &[], "files"),
+        ("an empty mount point", &[], "is not there"),
+        ("an empty mount point of a storage without a marker", unmarked, "0 of the 3 records"),
+        ("no storage named", &["--storage", "nfs://far/away"], "unknown scheme"),
+    ] {
+        match case {
+            "no marker" => std::fs::remove_file(&marker).unwrap(),
+            "another storage" => std::fs::write(&marker, &other).unwrap(),
+            "no storage" => unmount(false),
+            "no storage named" => {}
+            _ => unmount(true),
+        }
         let dry = restore(&playground, &task, &[&["--dry-run"], args].concat()).ends(4);
         let real = restore(&playground, &task, args).ends(4);
-        give_back();
-        std::fs::write(&marker, &right).unwrap();
+        mount();
         assert_eq!(kept(&real), ["a path_unknown"], "{case} {real:?}");
         let message = real.result()["errors"][0]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("kept: path_unknown") && message.contains(why), "{case} {message}");
