@@ -84,6 +84,12 @@ impl Writer {
              listing_order = NULL",
             Dialect::of(&transaction).time("?")
         );
+        // What is mounted below the root of one storage says nothing of another one.
+        let forget = "DELETE FROM mounts WHERE NOT EXISTS (SELECT 1 FROM storage_binding WHERE storage_id = ?)";
+        transaction
+            .execute_raw(sql(&transaction, forget, [storage.to_string().into()]))
+            .await
+            .map_err(IndexError::Write)?;
         let values = [storage.to_string().into(), clock::now().to_text().into()];
         transaction.execute_raw(sql(&transaction, &bind, values)).await.map_err(IndexError::Write)?;
         self.commit(transaction).await

@@ -15,8 +15,8 @@ use super::local::LocalDisk;
 use super::s3::{ANY_ORDER, S3Bucket};
 use super::trouble::{Trouble, UNREACHABLE, is_silence, trouble_of};
 use crate::model::{
-    EtagMeaning, FileSystem, ObjectFacts, Order, Orphan, PathQuery, PathState, Prefix, RenameProof, Timestamp, is_reserved,
-    parent_of,
+    EtagMeaning, FileSystem, ObjectFacts, Order, Orphan, PathQuery, PathState, Prefix, RenameProof, Timestamp,
+    is_reserved, parent_of,
 };
 
 /// How many objects are asked for at a time.
