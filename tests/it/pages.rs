@@ -155,13 +155,13 @@ fn law_06_a_page_of_another_bucket_is_no_page() {
         let other = |page: String| page.replace("<Name>bucket</Name>", "<Name>alias</Name>");
         server(world.backend).faults().blind = true;
         world.answer([page_of(&tens(0), &more("t")), other(page_of(&tens(1), LAST))]);
-        let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+        let (objects, _, doubt) = all(&world.storage(), None).await;
         // It is taken up once behind its last key, and then by pages of one name.
         assert_eq!((objects.len(), doubt), (20, None));
         // Twice: what comes behind is unknown.
         let pages = [page_of(&tens(0), &more("t")), other(page_of(&[], &more("u"))), page_of(&[], &more("v"))];
         world.answer(pages.into_iter().chain([other(page_of(&[], LAST))]));
-        let (objects, _, doubt) = all(&world.backend.storage(), None).await;
+        let (objects, _, doubt) = all(&world.storage(), None).await;
         assert_eq!(objects.len(), 10);
         assert!(doubt.unwrap().to_string().contains("two buckets"));
     });

@@ -92,6 +92,8 @@ pub(crate) struct Told {
     pub(crate) failed: bool,
     /// Whether it goes round and round.
     pub(crate) circles: bool,
+    /// Whether it was asked for only to look at one place again.
+    pub(crate) is_second_look: bool,
 }
 
 /// All that was asked and done since the faults were armed.
@@ -116,4 +118,11 @@ pub(crate) struct Diary {
     pub(super) looks: usize,
     pub(super) marker_reads: usize,
     pub(super) breaks: usize,
+}
+
+impl Diary {
+    /// What the run itself was told, by its last listing.
+    pub(crate) fn listing(&self) -> &Told {
+        self.listings.iter().rfind(|told| !told.is_second_look).unwrap()
+    }
 }

@@ -162,7 +162,10 @@ impl ChaosStore {
         }
         match (offset, state.diary.listings.last_mut()) {
             (Some(_), Some(told)) => told.failed = false,
-            _ => state.diary.listings.push(Told { circles, ..Told::default() }),
+            _ => {
+                let is_second_look = state.diary.looks > 0;
+                state.diary.listings.push(Told { circles, is_second_look, ..Told::default() });
+            }
         }
         let shared = Arc::clone(&self.state);
         let number = state.diary.listings.len() - 1;
