@@ -56,7 +56,7 @@ command -v "${engine[0]}" >/dev/null || complain "neither docker compose nor doc
 
 require_garage=${STORM_INDEX_REQUIRE_GARAGE:-}
 # Nothing of the caller's own stack, nor of this checkout's .env.
-unset "${!STORM_INDEX_@}" "${!COMPOSE_@}" AUDIT_EVERY METRICS_AUTH STORAGE_IDENTITY STORAGE_URL DATABASE_URL STORM_INDEX_BIN
+unset "${!STORM_INDEX_@}" "${!COMPOSE_@}" AUDIT_EVERY METRICS_AUTH STORAGE_IDENTITY STORAGE_INODE_NUMBERS STORAGE_ORDER STORAGE_URL DATABASE_URL STORM_INDEX_BIN
 export COMPOSE_PROJECT_NAME=storm-index-test
 work=$(mktemp -d "${TMPDIR:-/tmp}/test-compose.XXXXXX")
 mkdir -m 755 "$work/empty"

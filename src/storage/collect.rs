@@ -334,7 +334,7 @@ mod tests {
             key: key.to_owned(),
             size: key.len() as u64,
             last_modified: Timestamp::from_micros(7),
-            etag: (key.len() % 2 == 0).then(|| format!("tag of {key}")),
+            etag: key.len().is_multiple_of(2).then(|| format!("tag of {key}")),
             file_id: None,
             device: None,
         }))

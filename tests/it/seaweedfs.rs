@@ -72,7 +72,7 @@ struct World {
 impl World {
     async fn with(keys: &[&str]) -> Option<Self> {
         if !is_seaweedfs() {
-            eprintln!("not tested: there is no SeaweedFS server; see scripts/throwaway-seaweedfs.sh");
+            println!("not tested: there is no SeaweedFS server; see scripts/throwaway-seaweedfs.sh");
             return None;
         }
         let (backend, database) = (Backend::new(Kind::S3), TestDatabase::fresh());

@@ -264,14 +264,15 @@ impl S3 for Memory {
         let objects = self.0.objects.lock().unwrap();
         let (mut contents, mut folders) = (Vec::new(), Vec::<String>::new());
         let (mut last, mut truncated) = (String::new(), false);
-        let place = |key: &str| match by_folder {
-            true => key.split('/').map(str::to_owned).collect(),
-            false => vec![key.to_owned()],
+        let place = |key: &str| key.split('/').map(str::to_owned).collect::<Vec<_>>();
+        let (from, starts) = (place(&after), |key: &str| key.starts_with(&prefix));
+        let mut found: Vec<_> = match by_folder {
+            true => objects.iter().filter(|(key, _)| starts(key) && place(key) > from).collect(),
+            false => objects.iter().filter(|(key, _)| starts(key) && **key > after).collect(),
         };
-        let from = place(&after);
-        let mut found: Vec<_> =
-            objects.iter().filter(|(key, _)| key.starts_with(&prefix) && place(key) > from).collect();
-        found.sort_by_cached_key(|(key, _)| place(key));
+        if by_folder {
+            found.sort_by_cached_key(|(key, _)| place(key));
+        }
         for (key, stored) in found {
             let folder = input.delimiter.as_deref().and_then(|d| {
                 let (name, _) = key[prefix.len()..].split_once(d)?;
