@@ -299,7 +299,7 @@ fn help_completions_and_manual_are_answers() {
         std::fs::write(playground.path("c.toml"), "nonsense = 1\n").unwrap();
         let told = playground.run(&["health", "--config", "c.toml"]).ends(2).err;
         let settings = told.split("settings are ").nth(1).unwrap().trim().replace(" and ", ", ");
-        assert_eq!(settings.split(", ").count(), 12, "{told}");
+        assert_eq!(settings.split(", ").count(), 14, "{told}");
         for setting in settings.split(", ") {
             assert!(flat.contains(setting), "{setting}: {flat}");
         }
