@@ -33,6 +33,7 @@ mod listing;
 mod mount_points;
 mod mounts;
 mod moves;
+mod odd_disks;
 mod order;
 mod pages;
 mod people;

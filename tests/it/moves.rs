@@ -10,7 +10,7 @@ use crate::support::database;
 use crate::support::playground::{Playground, block_on};
 
 /// The numbers of a run that have to do with moves.
-fn moves(result: &Value) -> [u64; 7] {
+pub(crate) fn moves(result: &Value) -> [u64; 7] {
     let keys = [
         "moved_in_db",
         "records_moved",
@@ -24,7 +24,7 @@ fn moves(result: &Value) -> [u64; 7] {
 }
 
 /// Ids of records by `user/path`.
-fn ids(playground: &Playground) -> BTreeMap<String, String> {
+pub(crate) fn ids(playground: &Playground) -> BTreeMap<String, String> {
     block_on(async {
         let query = "SELECT CAST(user_id AS TEXT) || '/' || path, CAST(id AS TEXT) FROM stored_files";
         let rows = database::rows(&playground.database().await, query).await;
@@ -38,13 +38,13 @@ fn rename(playground: &Playground, from: &str, to: &str) {
     std::fs::rename(files.join(from), files.join(to)).unwrap();
 }
 
-fn share(playground: &Playground, path: &str) -> String {
+pub(crate) fn share(playground: &Playground, path: &str) -> String {
     let ran = playground.run(&["share", "create", "--user-id", "1", path]).ends(0);
     ran.out.trim().to_owned()
 }
 
 /// The paths that tokens open.
-fn opens(playground: &Playground) -> BTreeMap<String, String> {
+pub(crate) fn opens(playground: &Playground) -> BTreeMap<String, String> {
     let links = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     let text = |link: &Value, key: &str| link[key].as_str().unwrap().to_owned();
     links.as_array().unwrap().iter().map(|link| (text(link, "token"), text(link, "path"))).collect()
