@@ -34,6 +34,8 @@ impl Run<'_> {
     pub(super) async fn close_scope(&mut self) -> Result<(), Stop> {
         let Some(scope) = self.scopes.current() else { return Ok(()) };
         scope.walked = true;
+        // Without an object of the user, the listing is as old as what came last.
+        scope.listed_at = scope.listed_at.or(self.as_of);
         let user = scope.user.id;
         if !scope.adopted {
             loop {

@@ -187,14 +187,14 @@ fn law_11_a_file_on_another_disk_is_another_file() {
     let (before, token) = (ids(&playground), share(&playground, "a/invoice.pdf"));
     std::fs::remove_file(a.join("invoice.pdf")).unwrap();
     write(&b.join("photo.jpg"), "BBBBBBBB");
+    // On one disk it is a move.
+    std::fs::rename(a.join("other"), a.join("renamed")).unwrap();
     let tally = declared(&playground, Mode::Sync).tally;
-    assert_eq!((tally.moved, tally.missing, tally.orphaned, tally.created), (0, 1, 1, 1), "{tally:?}");
-    assert_eq!(ids(&playground)["1/a/invoice.pdf"], before["1/a/invoice.pdf"]);
+    assert_eq!((tally.moved, tally.missing, tally.orphaned, tally.created), (1, 1, 1, 1), "{tally:?}");
+    let after = ids(&playground);
+    assert_eq!(after["1/a/invoice.pdf"], before["1/a/invoice.pdf"]);
+    assert_eq!(after["1/a/renamed"], before["1/a/other"]);
     assert_eq!(opens(&playground)[&token], "a/invoice.pdf");
-    // On the one disk it is a move.
-    std::fs::rename(b.join("photo.jpg"), b.join("picture.jpg")).unwrap();
-    let tally = declared(&playground, Mode::Sync).tally;
-    assert_eq!((tally.moved, tally.missing), (1, 0), "{tally:?}");
 }
 
 #[test]
@@ -360,7 +360,9 @@ fn law_18_a_listing_that_leaves_names_out_deletes_nothing_of_that_user() {
     let some = set(&["1/dir/f1", "1/dir/f4", "1/dir/f8"]);
     let all: HashSet<String> = all.into_iter().collect();
     let top = set(&["1/dir", "1/g3"]);
-    for (hidden, records) in [(some, 3), (all, 10), (top, 11)] {
+    // The prefix itself, in the listing of the root.
+    let prefix = set(&["1"]);
+    for (hidden, records) in [(some, 3), (all, 10), (top, 11), (prefix, 11)] {
         let mut odd = with_orphans();
         if !odd.mount(Manners::PLAIN) {
             return;
@@ -381,6 +383,23 @@ fn law_18_a_listing_that_leaves_names_out_deletes_nothing_of_that_user() {
         let result = odd.full(0);
         assert_eq!((&result["records_deleted"], &result["incomplete_users"]), (&json!(3), &json!([])), "{result}");
     }
+}
+
+/// On a file system that ignores case, the prefix of a user opens although its directory has another spelling.
+#[test]
+fn law_18_a_prefix_that_is_listed_in_another_spelling_is_a_doubt() {
+    let mut odd = Odd::new();
+    odd.playground.run(&["user", "add", "eve", "--id", "5", "--prefix", "Eve"]).ends(0);
+    odd.write("Eve/a", "x");
+    odd.write("Eve/b", "x");
+    if !odd.mount(spelling(Names::AnyCase)) {
+        return;
+    }
+    odd.playground.rebuild(&["--mode", "sync"]).ends(0);
+    odd.rename("Eve", "eve");
+    let result = odd.full(4);
+    assert_eq!((&result["incomplete_users"], &result["records_deleted"]), (&json!([5]), &json!(0)), "{result}");
+    assert!(odd.has("5/a") && odd.has("5/b"));
 }
 
 /// A name that only the first listing has left out came back: it has its record, and the listing its trust.

@@ -36,6 +36,7 @@ pub(super) struct Lookup {
     names: HashMap<String, Rc<Vec<String>>>,
     remembered: usize,
     root: super::root::Root,
+    prefix: String,
 }
 
 impl Lookup {
@@ -48,7 +49,8 @@ impl Lookup {
             Err(Closed::Root(error)) => (None, Some(trouble_of(&failed("", error)))),
             Err(Closed::Entry(entry)) => (None, Some(trouble(io::Error::other(entry.reason.to_string())))),
         };
-        Self { wall, closed, systems, names: HashMap::new(), remembered: 0, root: course.root.clone() }
+        let (root, prefix) = (course.root.clone(), course.prefix.clone());
+        Self { wall, closed, systems, names: HashMap::new(), remembered: 0, root, prefix }
     }
 
     /// Looks up each of `paths`.
@@ -58,6 +60,7 @@ impl Lookup {
         }
         let mut glances: Vec<Glance> = paths.iter().map(|path| self.one(path)).collect();
         self.confirm_absence(paths, &mut glances);
+        self.confirm_prefix(paths, &mut glances);
         // A root that went away meanwhile says nothing of its files.
         if let Err(error) = self.root.check() {
             let trouble = trouble_of(&failed("", error));
@@ -177,6 +180,38 @@ impl Lookup {
                 }
             }
         }
+    }
+
+    /// Asks the directories above the prefix, where something is there: a prefix that opens without being listed is another
+    /// spelling of a listed one, or nothing is known of it.
+    fn confirm_prefix(&self, paths: &[String], glances: &mut [Glance]) {
+        let is_there = |glance: &Glance| matches!(glance, Glance::Present { .. } | Glance::Respelled { .. });
+        if !glances.iter().any(is_there) {
+            return;
+        }
+        let listed = self.lists_prefix();
+        for (path, glance) in paths.iter().zip(glances).filter(|(_, glance)| is_there(glance)) {
+            match &listed {
+                Ok(true) => return,
+                Ok(false) => {
+                    let facts = self.wall.as_ref().and_then(|wall| facts_of(wall.open(path).ok()?).ok());
+                    *glance = Glance::Unlisted { since: facts.map(|facts| changed_at(&facts)) };
+                }
+                Err(error) => *glance = unknown(path, error),
+            }
+        }
+    }
+
+    /// Tells whether each segment of the prefix is listed by its directory.
+    fn lists_prefix(&self) -> io::Result<bool> {
+        let mut dir = self.root.hold()?.dir()?;
+        for segment in self.prefix.split('/').filter(|segment| !segment.is_empty()) {
+            if dir.lists(&[segment.as_bytes()])? == [false] {
+                return Ok(false);
+            }
+            dir = dir.open(segment.as_bytes())?;
+        }
+        Ok(true)
     }
 
     /// Judges each of `claims` by what is there now.
