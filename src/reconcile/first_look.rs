@@ -137,8 +137,9 @@ fn find_objects(
             let place = lower(next) >> 1;
             if lower(next) & 1 == 0 {
                 waiting.push(place);
-            } else if let Some(at) = waiting.pop() {
-                objects.push(join(at, place))?;
+            } else if !waiting.is_empty() {
+                // The first of several spellings takes the object, so that it is there when the others are merged with it.
+                objects.push(join(waiting.remove(0), place))?;
             }
         }
     }

@@ -302,6 +302,32 @@ fn law_11_two_records_of_one_file_become_one() {
     }
 }
 
+/// Records of two spellings, and neither is the one that is listed: more than one transaction carries.
+#[test]
+fn law_11_records_of_two_spellings_become_one_of_a_third() {
+    let mut odd = Odd::new();
+    for n in 0..1_100 {
+        odd.write(&format!("1/DIR/f{n:04}"), "x");
+        odd.write(&format!("1/Dir/f{n:04}"), "x");
+    }
+    let below = odd.below("").display().to_string();
+    odd.playground.rebuild(&["--mode", "sync", "--storage", &below]).ends(0);
+    let tokens = ["DIR", "Dir"].map(|spelling| share(&odd.playground, &format!("{spelling}/f0007")));
+    std::fs::remove_dir_all(odd.below("1/Dir")).unwrap();
+    odd.rename("1/DIR", "1/dir");
+    if !odd.mount(spelling(Names::AnyCase)) {
+        return;
+    }
+    let dry = odd.playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1).result();
+    let result = odd.full(0);
+    assert_eq!(moves(&dry), moves(&result), "{result}");
+    assert_eq!(moves(&result), [2_200, 2_200, 0, 0, 0, 0, 0], "{result}");
+    assert!(ids(&odd.playground).keys().all(|path| path.starts_with("1/dir/")));
+    let opened = opens(&odd.playground);
+    assert!(tokens.iter().all(|token| opened[token] == "dir/f0007"), "{opened:?}");
+    assert_eq!(moves(&odd.playground.rebuild(&[]).ends(0).result()), [0; 7]);
+}
+
 /// The old name of a renamed file opens another file, which is listed in another spelling.
 #[test]
 fn law_18_an_old_name_that_opens_another_file_is_not_gone() {
