@@ -27,7 +27,7 @@ use super::stop::Stop;
 use super::strays::Strays;
 use super::waiting::Waiting;
 use crate::index::Index;
-use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Orphan, RenameProof, Timestamp, UserId};
+use crate::model::{BadEntry, BadReason, Hides, ObjectFacts, Order, Orphan, RenameProof, Timestamp, UserId};
 use crate::storage::{Batch, Doubt, Listing, Step, StorageReader};
 
 /// How many additions and refreshes one transaction has.
@@ -122,7 +122,8 @@ impl Run<'_> {
         }
         self.flush().await?;
         self.sink.settle().await?;
-        if let (Some(order), Standing::Known(storage)) = (listing.learned(), &self.standing) {
+        let learned = listing.learned().filter(|_| self.storage.order().0 == Order::Auto);
+        if let (Some(order), Standing::Known(storage)) = (learned, &self.standing) {
             self.sink.remember_order(*storage, order).await?;
         }
         self.delete().await

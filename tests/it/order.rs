@@ -128,6 +128,12 @@ fn the_order_is_learned_once_and_forgotten_with_the_storage() {
         assert_eq!(world.order().await, Some(Order::Bytes), "of another storage");
         lease.bind(id).await.unwrap();
         assert_eq!(world.order().await, None);
+        // Nor does a listing that happens to be in byte order change what an earlier one has shown.
+        world.run(&world.storage(None).with_order(Order::None), Mode::Sync).await;
+        assert_eq!(world.order().await, None);
+        world.run(&world.storage(Some(Fault::ByFolder)), Mode::Sync).await;
+        world.run(&world.storage(None), Mode::Sync).await;
+        assert_eq!(world.order().await, Some(Order::None));
     });
 }
 
