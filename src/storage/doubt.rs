@@ -23,7 +23,7 @@ pub enum Doubt {
         /// The last key that was listed, if any.
         last: Option<String>,
     },
-    /// It came to its end, but went back on the way: see [`Batch::late`].
+    /// It came to its end, but went back on the way; `Batch::late` says where.
     OutOfOrder {
         /// The greatest key before the first one that came late.
         last: String,
