@@ -34,6 +34,7 @@ mod mount_points;
 mod mounts;
 mod moves;
 mod odd_disks;
+mod old_indexes;
 mod order;
 mod pages;
 mod people;
