@@ -22,6 +22,8 @@ pub struct ObjectFacts {
     pub file_id: Option<FileId>,
     /// The number of the device that a file on a local disk is on right now; it may be another one after a restart.
     pub device: Option<u64>,
+    /// Whether the key leads to the file through a symbolic link.
+    pub linked: bool,
 }
 
 /// What a different entity tag says, when all else is equal.

@@ -72,6 +72,7 @@ mod tests {
             etag: Some("t".into()),
             file_id: None,
             device: None,
+            linked: false,
         }
     }
 

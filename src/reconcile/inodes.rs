@@ -18,6 +18,10 @@ impl Inodes {
     /// Counts a file and its record, where both say which file it is.
     pub(super) fn count(&mut self, object: &ObjectFacts, record: &RecordFacts<'_>) {
         let (Some(device), Some(now), Some(then)) = (object.device, object.file_id, record.file_id) else { return };
+        // What lies behind a link that leads elsewhere now says nothing of the disk.
+        if object.linked {
+            return;
+        }
         let counts = self.0.entry(device).or_default();
         match now.inode == then.inode {
             true => counts.kept += 1,
@@ -51,7 +55,8 @@ mod tests {
             for &(device, now, then) in files {
                 let last_modified = Timestamp::from_micros(0);
                 let (key, device) = (String::new(), Some(device));
-                let object = ObjectFacts { key, size: 0, last_modified, etag: None, file_id: id(now), device };
+                let object =
+                    ObjectFacts { key, size: 0, last_modified, etag: None, file_id: id(now), device, linked: false };
                 let record = RecordFacts {
                     id: 1,
                     path: "",

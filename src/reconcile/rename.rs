@@ -85,11 +85,12 @@ impl Group {
             + self.stale_objects.len()
     }
 
-    /// Pairs what is provably one; `name` tells a number of the base name of what waits at a place.
+    /// Pairs what is provably one; `name` tells of what waits at a place a number of the base name, and whether a link leads
+    /// there.
     ///
     /// # Errors
     /// When `name` fails.
-    pub(super) fn pair(self, proof: RenameProof, name: impl Fn(u64) -> io::Result<u64>) -> io::Result<Pairs> {
+    pub(super) fn pair(self, proof: RenameProof, name: impl Fn(u64) -> io::Result<(u64, bool)>) -> io::Result<Pairs> {
         match proof {
             RenameProof::Nothing => Ok(Pairs::default()),
             RenameProof::File => self.pair_files(name),
@@ -97,9 +98,20 @@ impl Group {
         }
     }
 
-    /// All names of one file lead to it: whatever is paired opens the same bytes.
-    fn pair_files(self, name: impl Fn(u64) -> io::Result<u64>) -> io::Result<Pairs> {
-        let (moves, orphans, missing) = pair_names(self.orphans, self.missing, &name)?;
+    /// All names of one file lead to it: whatever is paired opens the same bytes. But a link may lead elsewhere tomorrow, so it
+    /// takes a record only when no name of the file itself is left.
+    fn pair_files(self, look: impl Fn(u64) -> io::Result<(u64, bool)>) -> io::Result<Pairs> {
+        let name = |place| Ok(look(place)?.0);
+        let (mut own, mut links) = (Vec::new(), Vec::new());
+        let has_choice = self.missing.len() > 1 && !self.orphans.is_empty();
+        for place in self.missing {
+            if has_choice && look(place)?.1 { links.push(place) } else { own.push(place) }
+        }
+        let (mut moves, orphans, mut missing) = pair_names(self.orphans, own, &name)?;
+        let (more, orphans, left) = pair_names(orphans, links, &name)?;
+        moves.extend(more);
+        missing.extend(left);
+        missing.sort_unstable();
         let asks = if self.hidden.is_empty() { Vec::new() } else { asks_by_name(&missing, &self.hidden) };
         let sources = with(Side::Orphan, orphans).chain(with(Side::StaleRecord, self.stale_records)).collect();
         let targets = with(Side::Missing, missing).chain(with(Side::StaleObject, self.stale_objects)).collect();
@@ -179,8 +191,8 @@ mod tests {
     fn pair(proof: RenameProof, carriers: &[(Side, u64)]) -> Pairs {
         let mut group = Group::default();
         carriers.iter().for_each(|carrier| group.add(*carrier));
-        // The last digit is the base name.
-        group.pair(proof, |place| Ok(place % 10)).unwrap()
+        // The last digit is the base name; from 100 on, links lead there.
+        group.pair(proof, |place| Ok((place % 10, place >= 100))).unwrap()
     }
 
     fn moves(of: &[(u64, u64)]) -> Pairs {
@@ -228,6 +240,9 @@ mod tests {
             (&[(Orphan, 11), (Orphan, 21), (Missing, 31), (Missing, 41)], moves(&[(11, 31), (21, 41)])),
             (&[(Orphan, 11), (Missing, 22), (Missing, 31)], moves(&[(11, 31)])),
             (&[(Orphan, 11), (Orphan, 12), (Missing, 22)], moves(&[(12, 22)])),
+            (&[(Orphan, 11), (Missing, 101), (Missing, 22)], moves(&[(11, 22)])),
+            (&[(Orphan, 11), (Missing, 101)], moves(&[(11, 101)])),
+            (&[(Orphan, 11), (Orphan, 12), (Missing, 101), (Missing, 22)], moves(&[(12, 22), (11, 101)])),
         ] {
             assert_eq!(pair(RenameProof::File, carriers), want, "{carriers:?}");
         }

@@ -33,6 +33,14 @@ impl Item {
         }
     }
 
+    /// Tells whether its object is reached through a link.
+    fn is_linked(&self) -> bool {
+        match self {
+            Self::Missing(object) | Self::Stale(_, object, _) => object.linked,
+            Self::Orphan(_) => false,
+        }
+    }
+
     fn base_name(&self) -> &str {
         match self {
             Self::Orphan(record) | Self::Stale(record, ..) => name_of(&record.path),
@@ -162,7 +170,10 @@ impl Parked {
         if self.may_have_moved && proof != RenameProof::Nothing {
             self.add_sides(proof, marks)?;
             let (sides, names) = (self.sides.sort()?, RandomState::new());
-            let name = |place| Ok(names.hash_one(self.items.get(place)?.base_name()));
+            let name = |place| {
+                let item = self.items.get(place)?;
+                Ok((names.hash_one(item.base_name()), item.is_linked()))
+            };
             let mut all = sides.iter();
             let mut before = None;
             while let Some(first) = all.peek()? {
@@ -272,7 +283,15 @@ mod tests {
 
     fn object(path: &str, etag: &str) -> ObjectFacts {
         let (last_modified, etag) = (Timestamp::from_micros(0), Some(etag.to_owned()));
-        ObjectFacts { key: format!("1/{path}"), size: 1, last_modified, etag, file_id: None, device: None }
+        ObjectFacts {
+            key: format!("1/{path}"),
+            size: 1,
+            last_modified,
+            etag,
+            file_id: None,
+            device: None,
+            linked: false,
+        }
     }
 
     /// Lets a pair wait whose record is of one file, and whose object is another one.

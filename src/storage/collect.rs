@@ -268,7 +268,7 @@ impl Sortable for Entry {
         match self {
             Self::Object(object) => {
                 // What only a local disk knows, which needs no sorting, is left out.
-                let ObjectFacts { key, size, last_modified, etag, file_id: _, device: _ } = object;
+                let ObjectFacts { key, size, last_modified, etag, file_id: _, device: _, linked: _ } = object;
                 out.write_all(if etag.is_some() { b"e" } else { b"o" })?;
                 write_text(out, key.as_bytes())?;
                 out.write_all(&size.to_le_bytes())?;
@@ -297,7 +297,8 @@ impl Sortable for Entry {
             let size = u64::from_le_bytes(read_number(from)?);
             let last_modified = Timestamp::from_micros(i64::from_le_bytes(read_number(from)?));
             let etag = if kind == [b'e'] { Some(read_string(from)?) } else { None };
-            let object = ObjectFacts { key: first, size, last_modified, etag, file_id: None, device: None };
+            let object =
+                ObjectFacts { key: first, size, last_modified, etag, file_id: None, device: None, linked: false };
             return Ok(Self::Object(object));
         }
         let key = read_string(from)?;
@@ -337,6 +338,7 @@ mod tests {
             etag: key.len().is_multiple_of(2).then(|| format!("tag of {key}")),
             file_id: None,
             device: None,
+            linked: false,
         }))
     }
 

@@ -61,5 +61,6 @@ pub(super) fn object_of(meta: ObjectMeta) -> ObjectFacts {
         etag: meta.e_tag.map(|tag| unquoted(&tag).into_owned()).filter(|tag| !tag.is_empty()),
         file_id: None,
         device: None,
+        linked: false,
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::database;
-use crate::support::playground::Playground;
+use crate::support::playground::{Playground, gone_mount};
 
 fn explain(playground: &Playground, path: &str) -> Value {
     playground.run(&["explain", "--user-id", "1", path, "--format", "json"]).ends(0).json()
@@ -211,14 +211,15 @@ fn what_is_explained_is_what_the_next_full_run_does() {
         assert_eq!(rule.contains("refused as a whole"), place.1 != "shared", "{said}");
     }
 
-    // What lies behind something that is not entered is not found at all, and keeps the user's files from moving.
-    playground.sql("INSERT INTO stored_files (user_id, path) VALUES (1, 'link/below')");
+    // What lies below a mount that has gone is not judged.
+    playground.sql(&gone_mount("1/usb"));
+    playground.sql("INSERT INTO stored_files (user_id, path) VALUES (1, 'usb/below')");
     let mut doubtful = next_full_run(&playground, 4);
-    doubtful.entry((1, "link/below".to_owned())).or_default();
-    for place in [(1, "link/below"), (1, "left"), (1, "to")].map(|(user, path)| (user, path.to_owned())) {
+    doubtful.entry((1, "usb/below".to_owned())).or_default();
+    for place in [(1, "usb/below"), (1, "left"), (1, "to")].map(|(user, path)| (user, path.to_owned())) {
         let said = explains(&playground, &place, &doubtful[&place], 4);
         let rule = said["rule"].as_str().unwrap();
-        assert_eq!(rule.contains("nobody can say"), place.1 == "link/below", "{said}");
+        assert_eq!(rule.contains("nobody can say"), place.1 == "usb/below", "{said}");
     }
 }
 

@@ -15,7 +15,15 @@ use crate::support::playground::block_on;
 
 fn object(path: &str, size: u64) -> ObjectFacts {
     let last_modified = Timestamp::from_micros(1_700_000_000_123_456);
-    ObjectFacts { key: format!("1/{path}"), size, last_modified, etag: Some("t".into()), file_id: None, device: None }
+    ObjectFacts {
+        key: format!("1/{path}"),
+        size,
+        last_modified,
+        etag: Some("t".into()),
+        file_id: None,
+        device: None,
+        linked: false,
+    }
 }
 
 /// Records of user 1 at `paths`, all of size 1; a record's id is its place, counted from 1.

@@ -225,6 +225,7 @@ fn law_12_a_lost_lease_writes_nothing() {
                 etag: None,
                 file_id: None,
                 device: None,
+                linked: false,
             };
             [NewRecord { user: 1, object, path_at: 2, content_type: "text/plain", first }]
         };
@@ -285,6 +286,7 @@ fn object(key: &str, size: u64) -> ObjectFacts {
         etag: None,
         file_id: None,
         device: None,
+        linked: false,
     }
 }
 

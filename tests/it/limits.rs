@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::playground::Playground;
+use crate::support::playground::{Playground, gone_mount};
 
 /// Law 8 where it is applied: nothing goes, and the flag of the message lets it go.
 #[test]
@@ -83,14 +83,15 @@ fn law_08_a_refused_run_does_not_disarm_the_next_one() {
 #[test]
 fn law_08_a_run_in_doubt_does_not_disarm_the_next_one() {
     let playground = Playground::with_user();
-    (0..12).for_each(|n| playground.write(&format!("1/link/old{n}"), "x"));
+    (0..12).for_each(|n| playground.write(&format!("1/usb/old{n}"), "x"));
     playground.rebuild(&["--mode", "sync"]).ends(0);
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
     playground.write("1/new", "x");
-    std::os::unix::fs::symlink("no/such/place", playground.path("files/1/link")).unwrap();
+    // As if a file system had been mounted there, and is gone.
+    playground.sql(&gone_mount("1/usb"));
     let doubtful = playground.rebuild(&["--mode", "full", "--force"]).ends(4).result();
     assert_eq!((&doubtful["incomplete_users"], &doubtful["records_created"]), (&json!([1]), &1.into()));
-    std::fs::remove_file(playground.path("files/1/link")).unwrap();
+    playground.sql("DELETE FROM mounts");
     let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
     assert_eq!((&refused["orphaned_in_db"], &refused["records_deleted"]), (&12.into(), &0.into()));
 }

@@ -37,6 +37,7 @@ fn record(key: &str, first: bool) -> NewRecord {
         etag: Some("t".into()),
         file_id: None,
         device: None,
+        linked: false,
     };
     NewRecord { user: 1, object, path_at: 2, content_type: "text/plain", first }
 }

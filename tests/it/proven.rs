@@ -242,3 +242,39 @@ fn law_11_records_without_an_identity_are_not_guessed() {
     assert_eq!(numbers(&playground.rebuild(&["--mode", "sync"]).ends(0).result(), keys), [0, 19, 0, 1, 0]);
     assert_eq!(links(&playground)[&token], "e/07");
 }
+
+/// A link may lead elsewhere tomorrow: a record goes to the file's own new name first.
+#[test]
+fn law_16_a_record_goes_to_the_file_itself_before_a_link() {
+    let playground = Playground::with_user();
+    let at = |path: &str| files(&playground).join(path);
+    fs::create_dir_all(at("releases/5")).unwrap();
+    symlink("releases/5", at("current")).unwrap();
+    fs::write(at("notes.txt"), "old notes").unwrap();
+    fs::create_dir(at("archive")).unwrap();
+    fs::write(at("report.pdf"), "2024").unwrap();
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let (notes, report) = (share(&playground, "notes.txt"), share(&playground, "report.pdf"));
+    fs::rename(at("notes.txt"), at("releases/5/notes.txt")).unwrap();
+    fs::rename(at("report.pdf"), at("archive/report-2024.pdf")).unwrap();
+    symlink("archive/report-2024.pdf", at("report-latest.pdf")).unwrap();
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    assert_eq!(links(&playground)[&notes], "releases/5/notes.txt");
+    assert_eq!(links(&playground)[&report], "archive/report-2024.pdf");
+}
+
+/// The undo of a move takes a name that opens for what it is, be it through a link that leads out of the prefix.
+#[test]
+fn law_16_an_undone_move_goes_to_no_other_users_file() {
+    let playground = Playground::with_user();
+    playground.write("1/d/x", "own");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let token = share(&playground, "d/x");
+    fs::rename(files(&playground).join("d"), files(&playground).join("d2")).unwrap();
+    let task = playground.rebuild(&["--mode", "sync"]).ends(0).json()["task_id"].as_str().unwrap().to_owned();
+    symlink("../2", files(&playground).join("d")).unwrap();
+    playground.write("2/x", "of another user");
+    let ran = playground.run(&["restore", &task]).ends(4);
+    assert!(ran.err.contains("kept: path_taken"), "{ran:?}");
+    assert_eq!(links(&playground)[&token], "d2/x");
+}

@@ -177,8 +177,15 @@ fn a_refresh_of_a_changed_record_is_left_to_the_next_run() {
         let page = index.records(vec![1]).next().await.unwrap().unwrap();
         let record = page.get(0);
         let last_modified = record.last_modified.unwrap();
-        let object =
-            ObjectFacts { key: "1/f00000".into(), size: 77, last_modified, etag: None, file_id: None, device: None };
+        let object = ObjectFacts {
+            key: "1/f00000".into(),
+            size: 77,
+            last_modified,
+            etag: None,
+            file_id: None,
+            device: None,
+            linked: false,
+        };
         let refresh = |version: &[u8]| Refresh {
             id: record.id,
             version: version.to_vec(),

@@ -91,6 +91,7 @@ fn carry(playground: &Playground, moves: &[(&str, &str)]) -> String {
                     etag: None,
                     file_id: None,
                     device: None,
+                    linked: false,
                 };
                 let (id, version): (RecordId, _) = (record.id, record.version.to_vec());
                 Carry { id, user: 1, version, object, path_at: 2, content_type: "text/moved" }
@@ -373,6 +374,7 @@ fn law_10_thousands_are_undone_in_batches() {
                     etag: None,
                     file_id: None,
                     device: None,
+                    linked: false,
                 };
                 Carry {
                     id: page.get(at).id,

@@ -207,6 +207,7 @@ fn law_10_a_restore_reads_no_more_than_a_few_rows_a_line() {
             etag: Some("t".into()),
             file_id: None,
             device: None,
+            linked: false,
         };
         let creates: Vec<NewRecord> = (0..lines)
             .map(|n| NewRecord { user: 1, object: object(n, 1), path_at: 2, content_type: "text/plain", first: true })

@@ -446,6 +446,7 @@ async fn carry(index: &Index, from: &str, to: &str) -> String {
         etag: None,
         file_id: None,
         device: None,
+        linked: false,
     };
     let (id, version) = (record.id, record.version.to_vec());
     let moves = [Carry { id, user: 1, version, object, path_at: 2, content_type: "text/moved" }];

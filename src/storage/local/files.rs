@@ -76,7 +76,8 @@ impl Files {
             _ => self.place.dir.facts(self.page.c_name(at))?,
         };
         let is_file = type_of(&facts) == FileType::RegularFile;
-        Ok(is_file.then(|| object_of(&facts, self.key(at), self.keeps_inodes)))
+        let linked = self.place.spot.is_linked || self.page.kind(at) == Kind::LinkedFile;
+        Ok(is_file.then(|| ObjectFacts { linked, ..object_of(&facts, self.key(at), self.keeps_inodes) }))
     }
 }
 

@@ -74,8 +74,7 @@ impl Lookup {
         let target = match wall.open(path) {
             Ok(target) => target,
             // What a link that leads out shows is another user's, or no one's.
-            Err(Refused::Absent | Refused::Outside) => return Glance::Absent,
-            Err(Refused::Loop) => return unknown(path, &io::Error::other(BadReason::LinkLoop.to_string())),
+            Err(Refused::Absent | Refused::Outside | Refused::Loop) => return Glance::Absent,
             Err(Refused::Failed(error)) if is_too_long(&error, path) => return Glance::Absent,
             Err(Refused::Failed(error)) => return unknown(path, &error),
         };
@@ -172,7 +171,8 @@ impl Lookup {
                             glances[*at] = Glance::Present { since };
                         }
                         Err(Refused::Outside) => {}
-                        Err(_) if is_below_file(wall, path) => {}
+                        Err(_)
+                            if is_below_file(wall, path) || is_below_link(wall, &directory, &names[which].0, path) => {}
                         Err(_) => glances[*at] = unknown(path, &listed_only()),
                     },
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -239,6 +239,8 @@ impl Lookup {
         let paths: Vec<String> = queries.iter().map(|query| query.path.clone()).collect();
         let glances = self.all(&paths);
         let judge = |(query, glance): (&PathQuery, Glance)| match glance {
+            // Through a link that leads out of the prefix it opens another user's file.
+            Glance::Absent if self.leads_out(&query.path) => Ok(PathState::Other),
             Glance::Absent => Ok(PathState::Empty),
             Glance::Present { .. } | Glance::Respelled { .. } | Glance::Unlisted { .. } => {
                 let is_same = matches!(self.same_file(&query.record, &query.path), MoveProof::Proven(_));
@@ -248,6 +250,10 @@ impl Lookup {
             Glance::Unknown(trouble) => Err(trouble),
         };
         queries.iter().zip(glances).map(judge).collect()
+    }
+
+    fn leads_out(&self, path: &str) -> bool {
+        self.wall.as_ref().is_some_and(|wall| matches!(wall.open(path), Err(Refused::Outside)))
     }
 
     /// Judges whether the file at `path` is the one of `record`, which is at another path.
@@ -318,6 +324,13 @@ fn is_below_file(wall: &Wall, path: &str) -> bool {
         }
     }
     false
+}
+
+/// Tells whether `path` lies below the link `name` in `directory`, which leads to no directory.
+fn is_below_link(wall: &Wall, directory: &str, name: &str, path: &str) -> bool {
+    let is_last = path[directory.len()..].trim_start_matches('/') == name;
+    let facts = || wall.open_dir(directory).ok()?.facts(&std::ffi::CString::new(name).ok()?).ok();
+    !is_last && facts().is_some_and(|facts| type_of(&facts) == FileType::Symlink)
 }
 
 /// The longest name that a file system of today can hold, in bytes: no file can have a longer one.

@@ -23,6 +23,7 @@ pub(super) fn object_of(facts: &Statx, key: String, keeps_inodes: bool) -> Objec
         etag: Some(etag),
         file_id: born.filter(|_| keeps_inodes).and_then(|t| FileId::new(facts.stx_ino, t.tv_sec, t.tv_nsec)),
         device: Some(device_of(facts)),
+        linked: false,
     }
 }
 

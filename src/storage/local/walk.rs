@@ -296,7 +296,11 @@ impl Walk {
             }
             // What it leads to is not the user's, so nothing of the user's is hidden.
             BadReason::LinkOutside => (reason, Hides::Nothing),
-            BadReason::ReservedName | BadReason::Special => (reason, Hides::Key(shown.clone())),
+            BadReason::ReservedName
+            | BadReason::Special
+            | BadReason::LinkBroken
+            | BadReason::LinkLoop
+            | BadReason::LinkBelowLink => (reason, Hides::Key(shown.clone())),
             _ => (reason, Hides::Tree(shown.clone())),
         };
         BadEntry { shown, reason, hides }

@@ -170,6 +170,13 @@ impl Playground {
     }
 }
 
+/// The statement that remembers a file system at `path` that is not there.
+pub(crate) fn gone_mount(path: &str) -> String {
+    format!(
+        "INSERT INTO mounts (path, fs_type, fs_id, records, seen_at) VALUES ('{path}', 'ext4', 'a', 1, '2026-01-01T00:00:00+00:00')"
+    )
+}
+
 /// Copies a program, by another one: as long as this process had the copy open to write, every other process that a test
 /// starts would have it open as well for a moment, and what is open to be written cannot be run.
 pub(crate) fn copy_program(from: &Path, to: &Path) {
