@@ -296,11 +296,11 @@ impl Walk {
             }
             // What it leads to is not the user's, so nothing of the user's is hidden.
             BadReason::LinkOutside => (reason, Hides::Nothing),
-            BadReason::ReservedName
-            | BadReason::Special
-            | BadReason::LinkBroken
-            | BadReason::LinkLoop
-            | BadReason::LinkBelowLink => (reason, Hides::Key(shown.clone())),
+            // Its name is known, and nothing can be below it. A broken link is no such entry: what it led to may be on a file
+            // system that is not mounted.
+            BadReason::ReservedName | BadReason::Special | BadReason::LinkLoop | BadReason::LinkBelowLink => {
+                (reason, Hides::Key(shown.clone()))
+            }
             _ => (reason, Hides::Tree(shown.clone())),
         };
         BadEntry { shown, reason, hides }
