@@ -117,7 +117,7 @@ pub(crate) struct Diary {
     pub(crate) stolen: bool,
     pub(super) looks: usize,
     pub(super) marker_reads: usize,
-    pub(super) breaks: usize,
+    pub(super) breaks: u32,
 }
 
 impl Diary {

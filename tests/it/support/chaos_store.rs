@@ -124,7 +124,7 @@ impl ChaosStore {
             match fault {
                 Fault::Break { at, once } if offset.is_none() || !once => {
                     // Each time it comes less far, until it comes nowhere.
-                    steps.truncate(place(*at) >> (2 * state.diary.breaks));
+                    steps.truncate(place(*at).checked_shr(2 * state.diary.breaks).unwrap_or(0));
                     state.diary.breaks += 1;
                     steps.push(Step::Fail);
                 }
