@@ -1,6 +1,7 @@
 //! Some entries of one directory, sorted: names in one arena, and of a file nothing else until it is its turn.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+
 use std::sync::Arc;
 
 use rustix::fs::FileType;
@@ -92,8 +93,12 @@ impl Place {
             Err(Refused::Loop) => return Err(BadReason::LinkLoop),
             Err(Refused::Failed(error)) => return Err(unreadable(error)),
             Err(Refused::Absent) => {
-                let is_there = self.dir.lists(&[name.as_bytes()]).map_err(unreadable)?;
-                return if is_there == [true] { Err(BadReason::LinkBroken) } else { Ok(None) };
+                let Ok(name) = CString::new(name) else { return Err(BadReason::ControlCharacter) };
+                return match self.dir.facts(&name) {
+                    Ok(_) => Err(BadReason::LinkBroken),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(unreadable(error)),
+                };
             }
         };
         match type_of(&target) {
