@@ -1,7 +1,6 @@
 //! Some entries of one directory, sorted: names in one arena, and of a file nothing else until it is its turn.
 
 use std::ffi::{CStr, CString};
-
 use std::sync::Arc;
 
 use rustix::fs::FileType;
