@@ -9,7 +9,7 @@ use super::storage_args::MountsCommand;
 use crate::config::Config;
 use crate::index::{Access, Index, Mount};
 
-/// A remembered file system, as it is told.
+/// A remembered file system, as `storage mounts list` prints it.
 #[derive(Debug, Serialize)]
 struct Row {
     path: String,

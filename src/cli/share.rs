@@ -20,7 +20,7 @@ pub(super) async fn run(command: ShareCommand, config: &Config) -> Result<Exit, 
         return dangling::run(show_tokens, format, config).await;
     }
     let command = match command {
-        // Before the database is opened: whoever types it may take their time.
+        // Before the database is opened, which then waits for nobody who is typing.
         ShareCommand::Revoke { link } if link == "-" => ShareCommand::Revoke { link: read_line()? },
         other => other,
     };

@@ -88,7 +88,7 @@ impl RestoreReport {
         self.problems.push(RestoreProblem { code, message, record_id: None, user_id: None, path: None });
     }
 
-    /// Notes that somebody has asked it to end; what was done by then stays.
+    /// Notes that the restore was cancelled; what it had done by then stays.
     pub(super) fn cancel(&mut self) {
         (self.is_whole, self.is_cancelled) = (false, true);
         let message =

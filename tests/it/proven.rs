@@ -278,3 +278,18 @@ fn law_16_an_undone_move_goes_to_no_other_users_file() {
     assert!(ran.err.contains("kept: path_taken"), "{ran:?}");
     assert_eq!(links(&playground)[&token], "d2/x");
 }
+
+/// What a broken link led to may be on a file system that is not mounted, so nobody knows what is below it.
+#[test]
+fn law_16_an_undone_move_goes_below_no_broken_link() {
+    let playground = Playground::with_user();
+    playground.write("1/d/x", "own");
+    playground.rebuild(&["--mode", "sync"]).ends(0);
+    let token = share(&playground, "d/x");
+    fs::rename(files(&playground).join("d"), files(&playground).join("d2")).unwrap();
+    let task = playground.rebuild(&["--mode", "sync"]).ends(0).json()["task_id"].as_str().unwrap().to_owned();
+    symlink("disk/d", files(&playground).join("d")).unwrap();
+    let ran = playground.run(&["restore", &task]).ends(4);
+    assert!(ran.err.contains("kept: path_unknown"), "{ran:?}");
+    assert_eq!(links(&playground)[&token], "d2/x");
+}

@@ -20,7 +20,7 @@ use super::file_system::FileSystems;
 use super::metadata::{changed_at, object_of};
 use crate::model::{BadReason, ObjectFacts, Orphan, PathQuery, PathState, RenameProof, name_of, parent_of};
 use crate::storage::reader::{Claim, Glance, MoveProof};
-use crate::storage::spelling::is_same_but_for_spelling;
+use crate::storage::spelling::{sort_by_spelling, spellings_of};
 use crate::storage::trouble::{Trouble, trouble_of};
 
 /// How many names of directories are kept in mind.
@@ -32,7 +32,7 @@ pub(super) struct Lookup {
     /// Why nothing can be looked up, if it cannot.
     closed: Option<Trouble>,
     systems: FileSystems,
-    /// The names in directories, by their path below the prefix.
+    /// The names in directories, sorted by their spelling, by their path below the prefix.
     names: HashMap<String, Rc<Vec<String>>>,
     remembered: usize,
     root: super::root::Root,
@@ -102,9 +102,10 @@ impl Lookup {
         for segment in path.split('/') {
             let names = self.names_in(wall, &listed)?;
             join(&mut asked, segment);
-            let found = match names.iter().find(|name| *name == segment) {
+            let spellings = spellings_of(&names, segment);
+            let found = match spellings.iter().find(|name| *name == segment) {
                 Some(name) => Some(name),
-                None => names.iter().filter(|name| is_same_but_for_spelling(name, segment)).find(|name| {
+                None => spellings.iter().find(|name| {
                     let mut candidate = listed.clone();
                     join(&mut candidate, name);
                     is_one(wall, &candidate, &asked)
@@ -134,6 +135,7 @@ impl Lookup {
             self.remembered = 0;
         }
         self.remembered += names.len();
+        sort_by_spelling(&mut names);
         let names = Rc::new(names);
         self.names.insert(path.to_owned(), Rc::clone(&names));
         Ok(names)
@@ -241,6 +243,10 @@ impl Lookup {
         let judge = |(query, glance): (&PathQuery, Glance)| match glance {
             // Through a link that leads out of the prefix it opens another user's file.
             Glance::Absent if self.leads_out(&query.path) => Ok(PathState::Other),
+            // What a link led to may be on a file system that is not mounted.
+            Glance::Absent if self.is_below_broken_link(&query.path) => {
+                Err(trouble_of(&failed(&query.path, io::Error::other(BadReason::LinkBroken.to_string()))))
+            }
             Glance::Absent => Ok(PathState::Empty),
             Glance::Present { .. } | Glance::Respelled { .. } | Glance::Unlisted { .. } => {
                 let is_same = matches!(self.same_file(&query.record, &query.path), MoveProof::Proven(_));
@@ -254,6 +260,14 @@ impl Lookup {
 
     fn leads_out(&self, path: &str) -> bool {
         self.wall.as_ref().is_some_and(|wall| matches!(wall.open(path), Err(Refused::Outside)))
+    }
+
+    /// Tells whether a link that leads to nothing within the prefix stands where a directory of `path` would have to be.
+    fn is_below_broken_link(&self, path: &str) -> bool {
+        let Some(wall) = &self.wall else { return false };
+        let directory = nearest_directory(wall, parent_of(path));
+        let name = path[directory.len()..].trim_start_matches('/').split('/').next().unwrap_or_default();
+        is_below_link(wall, &directory, name, path)
     }
 
     /// Judges whether the file at `path` is the one of `record`, which is at another path.
