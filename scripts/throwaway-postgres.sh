@@ -5,10 +5,11 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/throwaway-postgres.sh [--initdb OPTION]... [--set NAME=VALUE]... COMMAND [ARGUMENT]...
+Usage: scripts/throwaway-postgres.sh [--memory] [--initdb OPTION]... [--set NAME=VALUE]... COMMAND [ARGUMENT]...
        scripts/throwaway-postgres.sh --programs
 
   --initdb OPTION     a further option for initdb, e.g. --initdb=--locale-provider=icu
+  --memory            keep the data in memory (/dev/shm) where there are 4 GB of it
   --programs          say where PostgreSQL's programs are, and start nothing
   --set NAME=VALUE    a further setting of the server; without any it forgets everything when the machine fails
 
@@ -19,8 +20,13 @@ TEXT
 initdb=(--username=postgres --auth=trust --no-sync --no-instructions --encoding=UTF8 --locale=C.UTF-8)
 # As many tests run at a time as there are processors, each with some programs and their connections.
 settings=(fsync=off synchronous_commit=off full_page_writes=off shared_buffers=64MB "max_connections=$((200 + 50 * $(nproc)))")
+parent=${TMPDIR:-/tmp}
 while [ $# -gt 0 ]; do
   case $1 in
+    --memory)
+      room=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1) || room=0
+      [ "${room:-0}" -lt 4194304 ] || parent=/dev/shm
+      shift ;;
     --initdb) initdb+=("$2"); shift 2 ;;
     --initdb=*) initdb+=("${1#--initdb=}"); shift ;;
     --set) settings+=("$2"); shift 2 ;;
@@ -42,7 +48,7 @@ programs=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/nul
 # The server refuses to run as root.
 as=()
 [ "$(id -u)" != 0 ] || as=(setpriv --reuid=postgres --regid=postgres --clear-groups env HOME=/tmp)
-home=$(mktemp -d "${TMPDIR:-/tmp}/throwaway-postgres.XXXXXX")
+home=$(mktemp -d "$parent/throwaway-postgres.XXXXXX")
 chmod 700 "$home"
 [ "$(id -u)" != 0 ] || chown postgres "$home"
 

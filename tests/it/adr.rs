@@ -17,7 +17,7 @@ fn adr_1_a_rebuild_is_idempotent() {
     for name in ["new", "kept", "changed"] {
         playground.write(&format!("1/{name}"), "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.write("1/changed", "longer");
     playground.sql("UPDATE stored_files SET path = 'gone' WHERE path = 'new'; UPDATE stored_files SET etag = NULL, file_id = NULL WHERE path = 'gone'");
     let server = playground.serve(&[]);
@@ -41,7 +41,7 @@ fn adr_2_records_with_active_links_are_never_deleted() {
     let key = playground.key(&["--admin"]);
     playground.write("1/shared", "x");
     playground.write("1/revoked", "y");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = playground.run(&["share", "create", "--user-id", "1", "shared"]).ends(0).out;
     let other = playground.run(&["share", "create", "--user-id", "1", "revoked"]).ends(0).out;
     playground.run(&["share", "revoke", other.trim()]).ends(0);
@@ -64,7 +64,7 @@ fn adr_3_clean_and_full_require_force() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/a");
     playground.write("1/b", "yy");
     let server = playground.serve(&[]);
@@ -99,7 +99,7 @@ fn adr_5_size_and_content_type_are_both_checked() {
     let playground = Playground::with_user();
     let key = playground.key(&["--admin"]);
     playground.write("1/a.txt", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let server = playground.serve(&[]);
     for wrong in ["size = 77", "content_type = 'image/png'"] {
         playground.sql(&format!("UPDATE stored_files SET {wrong}"));
@@ -144,7 +144,7 @@ fn adr_6_the_endpoint_returns_a_task_id_and_results() {
 fn adr_7_the_command_succeeds_when_nothing_changes() {
     let playground = Playground::with_user();
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     for args in
         [&["--mode", "audit"][..], &["--mode", "sync"], &["--mode", "clean", "--force"], &["--mode", "full", "--force"]]
     {

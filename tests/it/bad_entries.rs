@@ -147,12 +147,12 @@ fn odd_keys_on_s3_are_set_aside_and_the_rest_is_listed() {
 #[test]
 fn law_06_an_unreadable_directory_keeps_what_lies_in_it_and_nothing_else() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
-    playground.run(&["user", "add", "carl", "--id", "3"]).ends(0);
+    playground.add_user("bob", 2);
+    playground.add_user("carl", 3);
     for key in ["1/closed/a", "1/open", "1/gone", "2/stays", "2/gone", "3/stays", "3/gone"] {
         playground.write(key, "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/gone");
     playground.remove("2/gone");
     playground.remove("3/gone");

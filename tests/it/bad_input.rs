@@ -4,12 +4,13 @@ use serde_json::json;
 
 use crate::support::database;
 use crate::support::playground::{Playground, Ran, block_on};
+use crate::support::skip;
 
 fn small() -> Playground {
     let playground = Playground::with_user();
     playground.write("1/a", "x");
     playground.write("1/b", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/b");
     playground
 }
@@ -77,15 +78,15 @@ fn prefixes_that_another_program_nested_are_2() {
 /// What only SQLite lets another program write.
 #[test]
 fn one_damaged_row_does_not_lock_the_others_out() {
-    if database::on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let playground = small();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     playground.write("2/a", "x");
     playground.write("1/c", "x");
     playground.write("1/d", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql("UPDATE stored_files SET etag = CAST(x'ff' AS TEXT), size = 5 WHERE path = 'c'");
     playground.sql("UPDATE stored_files SET path = CAST(path AS BLOB) WHERE path = 'd'");
     playground.write("2/b", "x");
@@ -123,13 +124,13 @@ fn one_damaged_row_does_not_lock_the_others_out() {
 /// A path without a place in the order: the records around it are judged all the same, and a dry run says what comes.
 #[test]
 fn law_05_a_path_that_is_no_text_hides_no_other_record() {
-    if database::on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let playground = small();
     let names = ["b", "h", "m", "z"];
     names.iter().for_each(|name| playground.write(&format!("1/{name}"), name));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     // One in the middle of a page, and more of them than a page has.
     playground.sql("INSERT INTO stored_files (user_id, path) VALUES (1, CAST(x'68ff' AS TEXT))");
     for count in [1, 11_002] {
@@ -219,7 +220,7 @@ fn refuses(playground: &Playground, database: &str, words: &[&str]) {
 
 #[test]
 fn sqlite_files_that_are_not_ours_newer_broken_or_read_only_are_4() {
-    if database::on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let playground = small();
@@ -301,20 +302,20 @@ fn a_locked_database_is_4() {
         assert_eq!(ran.json()["result"]["records_created"], 0);
         database::execute(&other, "ROLLBACK").await;
     });
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
 }
 
 /// What other programs can leave in the columns costs at most a refresh.
 #[test]
 fn odd_columns_are_read_and_mended() {
-    if database::on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let playground = Playground::with_user();
     for n in 0..9 {
         playground.write(&format!("1/f{n}"), "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql(
         "UPDATE stored_files SET size = 'many' WHERE path = 'f0'; \
          UPDATE stored_files SET size = -1 WHERE path = 'f1'; \
@@ -367,7 +368,7 @@ fn law_06_a_path_that_is_too_long_for_one_call_is_listed() {
     for n in 0..3 {
         playground.write(&format!("{prefix}/f{n}"), "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let deep = playground.path(&vec!["d".repeat(250); 3].join("/"));
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::rename(playground.path("files"), deep.join("files")).unwrap();
@@ -428,7 +429,7 @@ fn a_user_of_the_highest_id_has_nobody_after() {
          '2026-01-01T00:00:00+00:00')",
     );
     playground.run(&["user", "add", "new"]).ends(2).complains(&["no id is left", "--id"]);
-    playground.run(&["user", "add", "new", "--id", "7"]).ends(0);
+    playground.add_user("new", 7);
     playground.rebuild(&["--adopt"]).ends(2);
     playground.run(&["user", "rename", "new", "last"]).ends(2).complains(&["\"7\"", "\"last\"", "name"]);
     playground.run(&["user", "add", "other", "--id", "8", "--prefix", "7/a"]).ends(2).complains(&["--prefix"]);

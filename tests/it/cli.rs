@@ -17,10 +17,10 @@ fn exit_0_and_1_follow_drift_alone() {
     std::os::unix::fs::symlink("/etc", playground.path("files/1/out")).unwrap();
     playground.rebuild(&[]).ends(1);
     playground.rebuild(&["--mode", "sync", "--dry-run"]).ends(1);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let result = playground.rebuild(&[]).ends(0).result();
     assert_eq!((&result["unclaimed_on_disk"], &result["unindexable_on_disk"]), (&json!(1), &json!(1)));
-    playground.run(&["share", "create", "--user-id", "1", "a.txt"]).ends(0);
+    playground.share(1, "a.txt");
     playground.remove("1/a.txt");
     playground.rebuild(&[]).ends(1);
     let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
@@ -55,7 +55,7 @@ fn the_text_has_rclones_signs() {
         playground.write(key, "x");
     }
     playground.run(&["rebuild", "--mode", "sync", "-q"]).ends(0);
-    playground.run(&["share", "create", "--user-id", "1", "kept"]).ends(0);
+    playground.share(1, "kept");
     playground.remove("1/gone");
     playground.remove("1/kept");
     playground.write("1/changed", "xyz");
@@ -113,7 +113,7 @@ fn users_are_added_renamed_listed_and_removed() {
 fn shares_print_their_secret_alone() {
     let playground = Playground::with_user();
     playground.write("1/a b.txt", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let made = playground.run(&["share", "create", "--user-id", "1", "a b.txt", "--expires", "7d"]).ends(0);
     assert_eq!((made.out.lines().count(), made.out.trim().len()), (1, 64), "{made:?}");
     let token = made.out.trim();
@@ -167,7 +167,7 @@ fn flags_beat_environment_beats_file() {
 fn every_line_on_stderr_is_an_object_where_that_is_wanted() {
     let playground = Playground::with_user();
     playground.write("1/a", "a");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     std::fs::create_dir(playground.path("other")).unwrap();
     std::fs::write(playground.path("c.toml"), "log_format = 'json'\n").unwrap();
     let keys = ["fields", "level", "target", "timestamp"];
@@ -312,7 +312,7 @@ fn a_report_is_a_table_as_well() {
     for key in ["1/same", "1/gone, and \"quoted\"", "1/changed"] {
         playground.write(key, key);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/gone, and \"quoted\"");
     playground.write("1/changed", "more than before");
     playground.write("1/new", "n");

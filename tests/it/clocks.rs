@@ -172,7 +172,7 @@ fn law_19_a_restore_revives_what_wrong_clocks_have_ended() {
     for (taken, want) in [("2999-06-01T00:00:00+00:00", "on"), ("2998-06-01T00:00:00+00:00", "off")] {
         let playground = Playground::with_user();
         playground.write("1/d", "x");
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         playground
             .sql("INSERT INTO share_links (stored_file_id, token, is_active) SELECT id, 't', false FROM stored_files");
         playground.remove("1/d");

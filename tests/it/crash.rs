@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::database;
+use crate::support::effort::Effort;
 use crate::support::own_server::OwnServer;
 use crate::support::playground::{binary, block_on, quick_dir};
 use crate::support::random::Random;
+use crate::support::skip;
 
 const OBJECTS: usize = 20_000;
 
@@ -306,36 +308,38 @@ impl Scene {
 }
 
 #[test]
-fn law_13_two_hundred_kills_on_sqlite() {
-    if database::on_postgres() {
+fn law_13_kills_on_sqlite() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let scene = Scene::new(Home::Sqlite);
+    let count = Effort::of_this_run().pick(2, 10, 50);
     std::thread::scope(|scope| {
         for job in JOBS {
             let scene = &scene;
-            scope.spawn(move || scene.kills(job, 50));
+            scope.spawn(move || scene.kills(job, count));
         }
     });
 }
 
 /// Some kill the client, some the server.
 #[test]
-fn law_13_forty_kills_on_postgresql() {
-    if !database::on_postgres() {
+fn law_13_kills_on_postgresql() {
+    if skip::unless_on_postgres() {
         return;
     }
     let mut scene = Scene::new(Home::Postgres(OwnServer::start()));
+    let (clients, servers) = Effort::of_this_run().pick((1, 1), (6, 4), (30, 20));
     for job in JOBS {
-        scene.kills(job, 6);
+        scene.kills(job, clients);
         let seed = std::env::var("STORM_INDEX_SEED").map_or(1, |seed| seed.parse().unwrap());
         let mut random = Random::new(seed + 10 + job as u64);
         let (was, name) = (format!("was_{job:?}").to_lowercase(), format!("now_{job:?}").to_lowercase());
         scene.make(&name, Some(&was));
         let took = scene.time(&name, job);
-        for n in 0..4 {
+        for n in 0..servers {
             scene.make(&name, Some(&was));
-            let thousandths = u32::try_from((n * 1_000 + random.below(1_000)) / 4).unwrap();
+            let thousandths = u32::try_from((n * 1_000 + random.below(1_000)) / servers).unwrap();
             let mut child = scene.start(&name, job);
             std::thread::sleep(took * thousandths / 1_000);
             let Home::Postgres(server) = &mut scene.home else { unreachable!() };

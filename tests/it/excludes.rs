@@ -11,7 +11,7 @@ fn patterns_act_on_storage_and_index_alike() {
         playground.write(key, key);
     }
     playground.write("@eaDir/thumb", "x");
-    let first = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    let first = playground.sync();
     assert_eq!((&first["records_created"], &first["unclaimed_on_disk"]), (&8.into(), &1.into()), "nothing by default");
     // Their files are gone, and new ones are there: neither is seen.
     for key in ["1/a.tmp", "1/cache/x", "1/.DS_Store", "1/top/z"] {
@@ -37,7 +37,7 @@ fn patterns_act_on_storage_and_index_alike() {
     assert_eq!(playground.paths(), before);
     let request = playground.run(&["task", "list", "--limit", "1", "--format", "json"]).ends(0).json();
     assert_eq!(request[0]["request"]["exclude"][0], "*.tmp", "{request}");
-    let all = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    let all = playground.full();
     assert_eq!((&all["records_created"], &all["records_deleted"]), (&1.into(), &4.into()), "{all}");
 }
 
@@ -64,7 +64,7 @@ fn law_11_a_rename_out_of_what_is_excluded_is_carried() {
     for key in ["1/cache/a", "1/cache/b", "1/keep"] {
         playground.write(key, key);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = playground.run(&["share", "create", "--user-id", "1", "cache/a"]).ends(0).out;
     std::fs::rename(playground.path("files/1/cache/a"), playground.path("files/1/a")).unwrap();
     playground.write("1/new", "new");
@@ -86,7 +86,7 @@ fn law_06_a_pattern_hides_no_trouble_with_all_of_a_users_files() {
     let playground = Playground::new();
     playground.run(&["user", "add", "ann", "--prefix", "photos"]).ends(0);
     (0..8).for_each(|n| playground.write(&format!("photos/f{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let folder = playground.path("files/photos");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).unwrap();
     let ran = playground.run_as_nobody(&["rebuild", "--format", "json", "--exclude", "photos/"]);
@@ -101,7 +101,7 @@ fn law_01_copies_of_what_is_left_out_are_what_they_are() {
     let playground = Playground::with_user();
     playground.write("1/a.tmp", "the same");
     playground.write("1/k", "other");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     // A hard link is the same file to a disk, as a copy is to a bucket.
     let at = |key| playground.path("files").join(key);
     std::fs::hard_link(at("1/a.tmp"), at("1/b")).unwrap();
@@ -118,6 +118,6 @@ fn law_01_copies_of_what_is_left_out_are_what_they_are() {
     playground.write("1/a.tmp", "new");
     let made = full();
     assert_eq!((&made["missing_in_db"], &made["records_created"]), (&1.into(), &1.into()), "{made}");
-    let all = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    let all = playground.full();
     assert_eq!((&all["records_updated"], &all["records_created"]), (&1.into(), &0.into()), "{all}");
 }

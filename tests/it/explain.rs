@@ -20,7 +20,7 @@ fn each_kind_of_path_is_explained() {
         playground.write(&format!("1/{key}"), key);
     }
     std::fs::hard_link(playground.path("files/1/copy"), playground.path("files/1/copy2")).unwrap();
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = playground.run(&["share", "create", "--user-id", "1", "shared"]).ends(0).out;
     for key in ["gone", "shared"] {
         playground.remove(&format!("1/{key}"));
@@ -82,7 +82,7 @@ fn each_kind_of_path_is_explained() {
 fn times_are_told_in_one_form_whatever_the_database_is() {
     let playground = Playground::with_user();
     playground.write("1/a", "a");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql(
         "UPDATE stored_files SET last_modified = '2026-01-02 03:04:05.123456+00:00', \
          created_at = '2026-01-03 04:05:06.5+00:00', updated_at = '2026-01-04 05:06:07+00:00'",
@@ -130,8 +130,8 @@ fn explains(playground: &Playground, (user, path): &(i64, String), lines: &[Valu
 #[test]
 fn what_is_explained_is_what_the_next_full_run_does() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
-    playground.run(&["user", "add", "eve", "--id", "3"]).ends(0);
+    playground.add_user("bob", 2);
+    playground.add_user("eve", 3);
     let keys = ["same", "stale", "orphan", "shared", "dead", "from", "left", "right", "c1", "c2", "copy", "strayed"];
     for (n, key) in keys.into_iter().enumerate() {
         // Each of another size: within one tick of the clock nothing else tells them apart.
@@ -140,8 +140,8 @@ fn what_is_explained_is_what_the_next_full_run_does() {
     playground.write("2/same", "of bob");
     let at = |path: &str| playground.path("files/1").join(path);
     std::fs::hard_link(at("copy"), at("copy2")).unwrap();
-    playground.rebuild(&["--mode", "sync"]).ends(0);
-    playground.run(&["share", "create", "--user-id", "1", "shared"]).ends(0);
+    playground.sync();
+    playground.share(1, "shared");
     let dead = playground.run(&["share", "create", "--user-id", "1", "dead"]).ends(0).out;
     playground.run(&["share", "revoke", dead.trim()]).ends(0);
     ["1/orphan", "1/shared", "1/dead"].into_iter().for_each(|key| playground.remove(key));
@@ -227,13 +227,13 @@ fn what_is_explained_is_what_the_next_full_run_does() {
 #[test]
 fn deletions_that_are_too_many_for_all_users_together_are_explained_as_refused() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     let mut rows = Vec::new();
     for (user, files, gone) in [(1, 100, 55), (2, 60, 50)] {
         (gone..files).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
         rows.extend((0..gone).map(|n| format!("({user}, 'f{n}')")));
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql(&format!("INSERT INTO stored_files (user_id, path) VALUES {}", rows.join(", ")));
     let refused = next_full_run(&playground, 3);
     for place in [(1, "f0".to_owned()), (2, "f0".to_owned())] {
@@ -246,11 +246,11 @@ fn deletions_that_are_too_many_for_all_users_together_are_explained_as_refused()
 #[test]
 fn what_nobody_can_say_is_explained_as_that() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     for key in ["1/closed/old", "1/open", "2/open", "2/closed/old"] {
         playground.write(key, key);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.write("1/closed/new", "n");
     let mode = |folder: &str, mode| {
         let path = playground.path("files").join(folder);
@@ -287,7 +287,7 @@ fn the_reserved_place_is_explained_by_its_name() {
     let playground = Playground::new();
     playground.run(&["user", "add", "ann", "--id", "1", "--prefix", ""]).ends(0);
     playground.write("a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let said = explain(&playground, ".storm-index/identity.json");
     assert!(said["rule"].as_str().unwrap().contains("belongs to storm-index itself"), "{said}");
 }

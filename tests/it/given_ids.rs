@@ -6,6 +6,7 @@ use storm_index::index::{Access, Index, NewLink};
 
 use crate::support::database::{self, column};
 use crate::support::playground::{Playground, block_on};
+use crate::support::skip;
 
 fn query(playground: &Playground, query: &str) -> Vec<String> {
     block_on(async { column(&playground.database().await, query).await })
@@ -30,12 +31,12 @@ fn with_files(names: &[&str]) -> Playground {
 #[test]
 fn the_first_id_is_not_passed_over() {
     let playground = with_files(&["a", "b"]);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!(ids(&playground), ["1 a", "2 b"]);
     assert_eq!(share(&playground, "a"), 1);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.write("1/c", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!((ids(&playground), share(&playground, "c")), (["1 a", "2 b", "3 c"].map(str::to_owned).to_vec(), 2));
 }
 
@@ -43,7 +44,7 @@ fn the_first_id_is_not_passed_over() {
 fn records_and_links_that_came_with_their_ids_are_stepped_over() {
     let playground = with_files(&["a", "b", "c"]);
     playground.sql("INSERT INTO stored_files (id, user_id, path) VALUES (1, 1, 'a'), (2, 1, 'b')");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!(ids(&playground), ["1 a", "2 b", "3 c"]);
     playground.sql("INSERT INTO share_links (id, stored_file_id, token) VALUES (1, 1, 't1'), (7, 1, 't7')");
     assert_eq!((share(&playground, "b"), share(&playground, "c")), (8, 9));
@@ -51,19 +52,19 @@ fn records_and_links_that_came_with_their_ids_are_stepped_over() {
     playground.sql("DELETE FROM share_links WHERE id > 7");
     assert_eq!(share(&playground, "b"), 10);
     playground.sql("DELETE FROM stored_files WHERE path = 'c'");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!(ids(&playground), ["1 a", "2 b", "4 c"]);
 }
 
 #[test]
 fn an_id_that_was_given_by_hand_is_not_given_again_when_its_record_is_gone() {
     let playground = with_files(&["a"]);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql("INSERT INTO stored_files (id, user_id, path) VALUES (50, 1, 'gone')");
     playground.sql("INSERT INTO share_links (id, stored_file_id, token, is_active) VALUES (60, 50, 't', false)");
     let cleaned = playground.rebuild(&["--mode", "clean", "--force"]).ends(0).json();
     playground.write("1/b", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!(ids(&playground), ["1 a", "51 b"]);
     assert_eq!(share(&playground, "b"), 61);
     // It comes back as what it was, and the next one is given another.
@@ -74,16 +75,16 @@ fn an_id_that_was_given_by_hand_is_not_given_again_when_its_record_is_gone() {
         // An earlier version has deleted one of which only the journal knows.
         playground.sql("INSERT INTO journal (action, record_id, user_id, path) VALUES ('delete', 70, 1, 'x')");
         playground.write("1/c", "x");
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         assert_eq!(ids(&playground), ["1 a", "50 gone", "51 b", "71 c"]);
     }
     // Nor when they went with their user.
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     playground.sql("INSERT INTO stored_files (id, user_id, path) VALUES (90, 2, 'x')");
     playground.sql("INSERT INTO share_links (id, stored_file_id, token, is_active) VALUES (95, 90, 'u', false)");
     playground.run(&["user", "remove", "bob"]).ends(0);
     playground.write("1/d", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!(ids(&playground).last().unwrap(), "91 d");
     assert_eq!(share(&playground, "d"), 96);
 }
@@ -91,7 +92,7 @@ fn an_id_that_was_given_by_hand_is_not_given_again_when_its_record_is_gone() {
 #[test]
 fn imports_and_restores_step_over_them_as_well() {
     let playground = with_files(&["a", "b"]);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     share(&playground, "a");
     playground.run(&["index", "export", "made.ndjson"]).ends(0);
     playground.sql("DELETE FROM share_links");
@@ -124,7 +125,7 @@ fn imports_and_restores_step_over_them_as_well() {
 #[test]
 fn people_who_share_at_once_get_ids_of_their_own() {
     let playground = with_files(&["a"]);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let db = playground.database().await;
@@ -158,7 +159,7 @@ fn people_who_share_at_once_get_ids_of_their_own() {
 /// Who may not say where the ids go on can work all the same, and is told what to do when it is too late.
 #[test]
 fn a_role_that_may_not_raise_the_ids_is_told_how() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let playground = with_files(&["a", "b"]);

@@ -21,7 +21,7 @@ const GUARDED: [(&str, &str); 6] = [
 #[test]
 fn only_an_admins_living_key_is_let_in_on_every_route() {
     let playground = Playground::with_user();
-    let admin = playground.key(&["--admin"]);
+    let admin = playground.admin_key();
     let plain = playground.key(&[]);
     let expired = playground.key(&["--admin", "--expires", "1ms"]);
     let revoked = playground.key(&["--admin", "--name", "old"]);
@@ -79,7 +79,7 @@ fn what_needs_no_key_answers_without() {
     drop(server);
     let server = playground.serve(&["--metrics-auth"]);
     server.send("GET", "/metrics", &[], b"").problem(401, "key_missing");
-    server.get("/metrics", &playground.key(&["--admin"])).is(200);
+    server.get("/metrics", &playground.admin_key()).is(200);
     let ran = playground.run(&["health", "--listen", &server.address]).ends(0);
     assert!(ran.out.contains("alive"), "{ran:?}");
     while playground.run(&["health", "--ready", "--listen", &server.address]).code != 0 {}
@@ -91,7 +91,7 @@ fn what_needs_no_key_answers_without() {
 #[test]
 fn every_wrong_request_is_a_problem_with_its_code() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&[]);
     let rebuild = |body: &str| server.rebuild(&key, &[], body);
     for (body, status, code) in [
@@ -165,7 +165,7 @@ fn guesses(server: &Server) -> (Vec<u16>, Reply) {
 #[test]
 fn a_null_is_what_was_left_out() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&[]);
     // Also to whom the same key is the same request.
     let ask = |body: &str| server.rebuild(&key, &[("Idempotency-Key", "one")], body);
@@ -182,7 +182,7 @@ fn a_null_is_what_was_left_out() {
 #[test]
 fn failures_are_limited_and_a_right_key_is_let_in_all_the_same() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&[]);
     let (others, reply) = guesses(&server);
     assert!(others.len() >= 10, "{others:?}");
@@ -232,7 +232,7 @@ fn keys_are_made_listed_and_revoked() {
     playground.run(&["key", "revoke", &made["id"].to_string()]).ends(0);
     server.get(TASKS, secret).problem(401, "key_revoked");
     // Eight digits are a prefix, if there is such a key.
-    let other = playground.key(&["--admin"]);
+    let other = playground.admin_key();
     playground.sql(&format!("UPDATE api_keys SET prefix = '00000001' WHERE prefix = '{}'", &other[3..11]));
     playground.sql("UPDATE api_keys SET revoked_at = NULL");
     playground.run(&["key", "revoke", "00000001"]).ends(0);

@@ -45,7 +45,7 @@ fn ask_without_waiting(server: &Server, key: &str, mode: &str) -> Value {
 #[test]
 fn law_12_an_end_that_cannot_be_written_yet_is_written_before_it_is_answered() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     playground.write("1/a", "x");
     let server = playground.serve(&["--lease-expiry", "1h"]);
     let is_end = "new.finished_at IS NOT NULL";
@@ -62,14 +62,14 @@ fn law_12_an_end_that_cannot_be_written_yet_is_written_before_it_is_answered() {
     assert_eq!((&answer["status"], &row["status"]), (&json!("SUCCESSFUL"), &json!("SUCCESSFUL")), "{row}");
     assert_eq!(row["result"], answer["result"]);
     // The lease was given back with it.
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
 }
 
 /// A server that has to stop before it could write the end of a run down says so, and who looks later finds no better word.
 #[test]
 fn law_12_an_end_that_could_not_be_written_at_all_is_told_with_its_answer() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     playground.write("1/a", "x");
     let server = playground.serve(&["--lease-expiry", "1h"]);
     let is_end = "new.finished_at IS NOT NULL";
@@ -85,7 +85,7 @@ fn law_12_an_end_that_could_not_be_written_at_all_is_told_with_its_answer() {
     assert_eq!((&errors[0]["code"], errors.len()), (&json!("end_unwritten"), 1), "{answer}");
     assert!(errors[0]["message"].as_str().unwrap().contains("not now"), "{answer}");
     // Nobody waits for the one that is gone, and what it did stays.
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let task =
         playground.run(&["task", "show", answer["task_id"].as_str().unwrap(), "--format", "json"]).ends(0).json();
     assert_eq!((&task["status"], &task["errors"][0]["code"]), (&json!("FAILED"), &json!("holder_vanished")), "{task}");
@@ -96,7 +96,7 @@ fn law_12_an_end_that_could_not_be_written_at_all_is_told_with_its_answer() {
 #[test]
 fn law_12_a_run_that_has_lost_its_lease_has_failed_for_everybody() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     let answer = std::thread::scope(|scope| {
@@ -139,7 +139,7 @@ impl Observer for Heir<'_> {
 fn law_12_a_run_with_nothing_to_write_has_failed_as_well_without_its_lease() {
     let playground = Playground::with_user();
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let report = block_on(async {
         let storage = storm_index::storage::open(playground.path("files").to_str().unwrap()).unwrap();
         let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();
@@ -157,7 +157,7 @@ fn law_12_a_run_with_nothing_to_write_has_failed_as_well_without_its_lease() {
 #[test]
 fn what_runs_here_is_told_as_running_wherever_it_is_told() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     // The word that it runs comes late.
@@ -182,7 +182,7 @@ fn what_runs_here_is_told_as_running_wherever_it_is_told() {
 #[test]
 fn the_findings_of_a_task_are_kept_while_it_runs() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     let findings = |task: &Value| server.get(&format!("{TASKS}/{}/findings", task.as_str().unwrap()), &key);

@@ -21,7 +21,7 @@ fn findings(server: &Server, key: &str, task: &Value, accept: &str) -> Reply {
 #[test]
 fn a_task_has_its_id_under_both_names_at_both_doors() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&["--startup-audit", "false"]);
     let task = server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200).json()["task_id"].clone();
     let id = task.as_str().unwrap();
@@ -46,7 +46,7 @@ fn a_task_has_its_id_under_both_names_at_both_doors() {
 #[test]
 fn several_fields_of_a_header_are_one_list() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     for (prefer, applied) in [
@@ -65,7 +65,7 @@ fn several_fields_of_a_header_are_one_list() {
 #[test]
 fn no_answer_has_a_path_of_the_disk_in_it() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     // The storage is a link, and where it leads is known only later.
     let (link, place, other) = (playground.path("link"), playground.path("a secret place"), playground.path("other"));
     let server = playground.serve(&["--storage", link.to_str().unwrap()]);
@@ -122,7 +122,7 @@ fn findings_or_none(server: &Server, key: &str, task: &Value) -> Reply {
 #[test]
 fn the_last_page_is_the_last() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&[]);
     for _ in 0..3 {
         server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200);
@@ -142,7 +142,7 @@ fn the_last_page_is_the_last() {
 #[test]
 fn a_task_that_failed_at_once_has_found_nothing() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&["--storage", playground.path("gone").to_str().unwrap()]);
     let answer = server.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200).json();
     assert_eq!(answer["status"], "FAILED");
@@ -153,7 +153,7 @@ fn a_task_that_failed_at_once_has_found_nothing() {
 #[test]
 fn a_task_that_waits_for_its_turn_has_found_nothing_yet() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     // All of them note how far they are, and SQLite knows no turns: a new one may have to wait for long.
     let server = hanging.serve(&playground, &["--lease-expiry", "1h"]);
@@ -176,11 +176,11 @@ fn a_task_that_waits_for_its_turn_has_found_nothing_yet() {
 #[test]
 fn the_table_is_the_same_through_both_doors() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     for name in ["same", "gone, and \"quoted\"", "changed", "-gone"] {
         playground.write(&format!("1/{name}"), name);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/gone, and \"quoted\"");
     playground.remove("1/-gone");
     playground.write("1/changed", "more than before");
@@ -220,7 +220,7 @@ fn raw(server: &Server, text: &str) -> (u16, String) {
 #[test]
 fn what_is_wrong_with_a_request_is_told_by_its_own_code() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     playground.run(&["user", "add", "teams", "--id", "2", "--prefix", "other"]).ends(0);
     playground.write("teams/x", "x");
     let server = playground.serve(&[]);
@@ -257,7 +257,7 @@ fn findings_of_servers_that_were_killed_are_swept() {
         rooms.sort();
         rooms
     };
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let mut killed = playground.serve(&[]);
     killed.rebuild(&key, &[], r#"{"mode":"audit"}"#).is(200);
     let left = rooms();

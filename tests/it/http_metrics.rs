@@ -26,7 +26,7 @@ fn audited(playground: &Playground, args: &[&str]) -> Server {
 fn an_audit_counts_as_successful_only_when_it_saw_everything() {
     let playground = Playground::with_user();
     playground.write("1/link/old", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     tells(&audited(&playground, &[]), "storm_index_audit_successful 1");
     // Missing.
     let gone = playground.path("gone");
@@ -45,7 +45,7 @@ fn an_audit_counts_as_successful_only_when_it_saw_everything() {
 #[test]
 fn an_audit_of_everything_is_the_last_audit_whoever_has_asked_for_it() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     playground.write("1/a", "x");
     let server = playground.serve(&[]);
     assert!(!metrics(&server).contains("storm_index_audit_successful"));
@@ -68,7 +68,7 @@ fn an_audit_of_everything_is_the_last_audit_whoever_has_asked_for_it() {
 fn a_probe_is_told_of_a_storage_that_is_not_the_one_of_the_index() {
     let playground = Playground::with_user();
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let tells = |args: &[&str], storage: &str, drift: Option<bool>| {
         let server = audited(&playground, args);
         server.until_ready(|told| told["storage"] == storage && told["audit"]["last"]["drift"] == json!(drift));

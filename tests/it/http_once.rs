@@ -35,7 +35,7 @@ fn trigger(when: &str, sqlite: &str, postgres: &str) -> String {
 #[test]
 fn a_task_counts_as_alive_until_its_end_is_written_down() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     playground.write("1/a", "x");
     let server = playground.serve(&["--lease-expiry", "1h"]);
     for mode in ["audit", "sync"] {
@@ -84,7 +84,7 @@ fn all_at_once(servers: &[&Server], key: &str, once: &str, body: &str) -> Vec<(u
 #[test]
 fn equal_requests_that_are_refused_get_the_same_refusal() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let (one, two) = (playground.serve(&[]), playground.serve(&[]));
     playground.sql(THEIRS);
     // What could not begin has never failed, not even for a moment.
@@ -115,7 +115,7 @@ fn equal_requests_that_are_refused_get_the_same_refusal() {
 #[test]
 fn a_refusal_is_told_to_those_who_do_not_wait() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&[]);
     playground.sql(THEIRS);
     for (body, status, code) in
@@ -129,7 +129,7 @@ fn a_refusal_is_told_to_those_who_do_not_wait() {
 #[test]
 fn a_task_that_another_server_carries_out_is_waited_for_as_well() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let one = hanging.serve(&playground, &[]);
     let two = playground.serve(&[]);
@@ -149,7 +149,7 @@ fn a_task_that_another_server_carries_out_is_waited_for_as_well() {
 #[test]
 fn a_task_whose_server_was_killed_says_what_it_failed_of() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let mut server = hanging.serve(&playground, &[]);
     let ask = |server: &Server, prefer: &str| {

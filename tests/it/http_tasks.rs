@@ -51,7 +51,7 @@ fn id_of(answer: &Value) -> String {
 #[test]
 fn a_task_is_waited_for_as_long_as_the_client_prefers() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     for (prefer, applied) in [("respond-async", "respond-async"), ("wait=1", "wait=1")] {
@@ -77,7 +77,7 @@ fn a_task_is_waited_for_as_long_as_the_client_prefers() {
 #[test]
 fn a_writing_task_that_hangs_is_cancelled_from_anywhere_and_gives_its_lease_back() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     for by_cli in [false, true] {
@@ -96,7 +96,7 @@ fn a_writing_task_that_hangs_is_cancelled_from_anywhere_and_gives_its_lease_back
         let view = server.until(&key, &task, |view| view["finished_at"].is_string());
         assert_eq!(view["status"], "CANCELLED", "{view}");
         playground.run(&["task", "cancel", &task]).ends(2);
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
     }
     let done = playground.rebuild(&["--mode", "sync"]).ends(0).json();
     let path = format!("{TASKS}/{}/cancel", id_of(&done));
@@ -107,7 +107,7 @@ fn a_writing_task_that_hangs_is_cancelled_from_anywhere_and_gives_its_lease_back
 #[test]
 fn a_server_that_is_stopped_ends_its_tasks_and_they_are_known_afterwards() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &["--log-format", "json"]);
     let ask = |mode: &str| {
@@ -123,13 +123,13 @@ fn a_server_that_is_stopped_ends_its_tasks_and_they_are_known_afterwards() {
         let view = server.get(&format!("{TASKS}/{task}"), &key).is(200).json();
         assert_eq!((&view["status"], &view["errors"][0]["code"]), (&json!("FAILED"), &json!("shut_down")), "{view}");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
 }
 
 #[test]
 fn tasks_whose_server_was_killed_are_failed() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let mut server = hanging.serve(&playground, &[]);
     let ask = |body: &str| id_of(&server.rebuild(&key, &[("Prefer", "respond-async")], body).is(202).json());
@@ -150,7 +150,7 @@ fn tasks_whose_server_was_killed_are_failed() {
 #[test]
 fn the_same_key_is_the_same_task() {
     let playground = Playground::with_user();
-    let (key, other) = (playground.key(&["--admin"]), playground.key(&["--admin"]));
+    let (key, other) = (playground.admin_key(), playground.admin_key());
     let server = playground.serve(&[]);
     let ask = |key: &str, body: &str| server.rebuild(key, &[("Idempotency-Key", "once")], body);
     let first = ask(&key, r#"{"mode":"sync"}"#).is(200).json();
@@ -161,7 +161,7 @@ fn the_same_key_is_the_same_task() {
     let unknown = r#"{"mode":"audit","user_id":2}"#;
     let again = |body: &str| server.rebuild(&key, &[("Idempotency-Key", "twice")], body);
     again(unknown).problem(422, "unknown_user");
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     again(unknown).is(200);
     server.rebuild(&key, &[("Idempotency-Key", "")], unknown).problem(400, "invalid_parameter");
     let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")];
@@ -178,7 +178,7 @@ fn the_same_key_is_the_same_task() {
 #[test]
 fn findings_are_paged_in_three_forms() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     (0..7).for_each(|n| playground.write(&format!("1/f{n}.txt"), "x"));
     playground.write("nobody/x", "x");
     let server = playground.serve(&[]);
@@ -214,7 +214,7 @@ fn findings_are_paged_in_three_forms() {
 #[test]
 fn a_task_is_watched_to_its_end() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = hanging.serve(&playground, &[]);
     let task = id_of(&server.rebuild(&key, &[("Prefer", "respond-async")], r#"{"mode":"sync"}"#).is(202).json());
@@ -237,7 +237,7 @@ fn a_task_is_watched_to_its_end() {
 #[test]
 fn a_task_is_watched_to_its_end_by_the_end_of_its_server() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     for mode in ["sync", "audit"] {
         let hanging = Hanging::new();
         let server = hanging.serve(&playground, &[]);
@@ -263,7 +263,7 @@ fn a_task_is_watched_to_its_end_by_the_end_of_its_server() {
 #[test]
 fn fifty_clients_at_once_and_one_that_hangs_up() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     (0..50).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
     let server = playground.serve(&[]);
     let auth = format!("Bearer {key}");
@@ -299,7 +299,7 @@ fn fifty_clients_at_once_and_one_that_hangs_up() {
 fn law_15_the_startup_audit_never_delays_or_stops_the_server() {
     // It finds drift: one readable line, a field of the health, metrics.
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     playground.write("1/a", "x");
     let server = playground.serve(&["--startup-audit", "true"]);
     let line = server.says("startup audit:");
@@ -355,7 +355,7 @@ fn law_15_the_startup_audit_never_delays_or_stops_the_server() {
 #[test]
 fn one_of_several_servers_audits_and_the_schedule_repeats_it() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&["--startup-audit", "true", "--audit-every", "1s"]);
     let audits = || server.get(&format!("{TASKS}?limit=10"), &key).json()["tasks"].as_array().unwrap().len();
     while audits() < 3 {}

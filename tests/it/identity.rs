@@ -44,7 +44,7 @@ fn code(report: &Report) -> Option<RefusalCode> {
 fn synced(files: usize) -> Playground {
     let playground = Playground::with_user();
     (0..files).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground
 }
 
@@ -106,14 +106,14 @@ fn law_07_an_unmounted_disk_refuses_every_run() {
     refused_everywhere(&other.to_string());
     std::fs::remove_dir_all(playground.path("files")).unwrap();
     std::fs::rename(playground.path("unmounted"), playground.path("files")).unwrap();
-    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+    playground.full();
 }
 
 #[test]
 fn law_07_an_emptied_but_right_storage_is_truth() {
     let playground = synced(10);
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
-    assert_eq!(playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result()["records_deleted"], 10);
+    assert_eq!(playground.clean()["records_deleted"], 10);
     // Within the limits of law 8.
     let playground = synced(11);
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
@@ -209,14 +209,14 @@ fn law_07_an_unbound_index_takes_the_storage_that_half_of_its_records_know() {
         assert_eq!((playground.dump(), bound(&playground), marker_id(&playground).is_some()), (before, None, marked));
 
         playground.write("1/f2", "x");
-        let result = playground.rebuild(&[]).ends(1).result();
+        let result = playground.drifted();
         assert_eq!(
             (&result["refusal"], &result["orphaned_in_db"], bound(&playground)),
             (&Value::Null, &json!(1), None)
         );
         playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1);
         assert_eq!((bound(&playground), marker_id(&playground).is_some()), (None, marked));
-        let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+        let result = playground.full();
         assert_eq!(result["records_deleted"], 1);
         let now = bound(&playground);
         assert_eq!((&now, now == Some(id)), (&marker_id(&playground), marked), "the id that is there is taken");
@@ -228,10 +228,10 @@ fn law_07_an_unbound_index_takes_the_storage_that_half_of_its_records_know() {
 fn law_07_a_run_for_one_user_is_proven_by_all_records() {
     for (lost, code, exit) in [("1/f", Value::Null, 0), ("2/f", json!("storage_unbound"), 3)] {
         let playground = Playground::with_user();
-        playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+        playground.add_user("bob", 2);
         (0..2).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
         (0..3).for_each(|n| playground.write(&format!("2/f{n}"), "x"));
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         unbind(&playground);
         let count = if lost == "1/f" { 2 } else { 3 };
         (0..count).for_each(|n| playground.remove(&format!("{lost}{n}")));
@@ -334,7 +334,7 @@ fn law_07_a_marker_that_turns_between_two_batches_ends_the_deleting() {
 #[test]
 fn law_07_without_a_marker_each_user_proves_the_storage() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     for user in [1, 2] {
         (0..4).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
     }
@@ -459,7 +459,7 @@ fn law_07_a_storage_that_takes_no_marker_loses_no_record() {
     let playground = Playground::with_user();
     (0..2).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
     playground.write(".storm-index", "a file");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/f0");
     assert_eq!(
         playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result()["refusal"]["code"],
@@ -547,7 +547,7 @@ fn law_07_a_directory_in_the_place_of_the_marker_is_told() {
     }
     assert!(playground.paths().is_empty());
     std::fs::remove_dir(playground.path("files/.storm-index/identity.json")).unwrap();
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
 }
 
 /// What a link in the place of the marker leads to is somebody's file.
@@ -580,7 +580,7 @@ fn law_07_a_marker_is_neither_read_nor_written_through_a_link() {
             );
             // As the message says.
             std::fs::remove_file(&place).unwrap();
-            playground.rebuild(&["--mode", "sync"]).ends(0);
+            playground.sync();
             assert_eq!(bound(&playground), marker_id(&playground));
         }
     }
@@ -593,7 +593,7 @@ fn law_07_a_marker_may_have_a_byte_order_mark() {
     let wide: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     for content in [[b"\xef\xbb\xbf", text.as_bytes()].concat(), wide] {
         std::fs::write(playground.path("files").join(MARKER), &content).unwrap();
-        playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+        playground.full();
         // An index without records takes it as well.
         let fresh = playground.path("fresh.sqlite3");
         let database = format!("sqlite://{}", fresh.display());
@@ -618,7 +618,7 @@ fn law_07_an_object_in_the_place_of_the_marker_is_never_overwritten() {
             let playground = synced(3);
             if !records {
                 (0..3).for_each(|n| playground.remove(&format!("1/f{n}")));
-                playground.rebuild(&["--mode", "clean", "--force"]).ends(0);
+                playground.clean();
             }
             if !is_bound {
                 unbind(&playground);
@@ -660,7 +660,7 @@ fn law_07_an_object_in_the_place_of_the_marker_is_never_overwritten() {
                 playground.run(&["storage", "bind", "--force"]).ends(0);
                 assert_eq!(bound(&playground), known);
             }
-            playground.rebuild(&["--mode", "sync"]).ends(0);
+            playground.sync();
             assert_eq!(marker_id(&playground), bound(&playground));
         }
     }
@@ -709,7 +709,7 @@ fn law_07_status_tells_and_bind_mends() {
     would.complains(&["to no storage", "has no marker", MARKER, "a new id", "nothing was changed", "--force"]);
     assert_eq!((status(0), marker_id(&playground)), (blank, None));
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let id = bound(&playground).unwrap();
     let good = status(0);
     assert_eq!((&good["marker"], &good["storage_id"], &good["bound_to"]), (&json!("found"), &json!(id), &json!(id)));
@@ -740,20 +740,20 @@ fn law_07_status_tells_and_bind_mends() {
     playground.run(&["storage", "bind", "--force"]).ends(0);
     assert_eq!(bound(&playground), Some(other_id));
     assert_eq!(std::fs::read_to_string(playground.path("files").join(MARKER)).unwrap(), document);
-    playground.rebuild(&[]).ends(0);
+    playground.in_step();
 
     // What is no id is told, and mended.
     playground.sql("UPDATE storage_binding SET storage_id = 'nonsense'");
     let ran = playground.rebuild(&["--mode", "sync"]).ends(4);
     assert!(ran.err.contains("nonsense") && ran.err.contains("bind --force"), "{ran:?}");
     playground.run(&["storage", "bind", "--force"]).ends(0);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     // Too few records: bind is how an owner says that it is right all the same.
     unbind(&playground);
     playground.remove("1/a");
     assert_eq!(status(3)["code"], "storage_unbound");
     playground.run(&["storage", "bind", "--force"]).ends(0);
-    assert_eq!(playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result()["records_deleted"], 1);
+    assert_eq!(playground.clean()["records_deleted"], 1);
     playground.run(&["storage", "bind", "--force", "--print"]).ends(2);
     playground.run(&["storage", "status", "--storage", "/no/such/place"]).ends(4);
 }

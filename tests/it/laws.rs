@@ -61,14 +61,14 @@ fn forced(mode: Mode) -> Request {
 fn law_03_without_force_nothing_changes_and_it_says_why() {
     let playground = Playground::with_user();
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/a");
     let before = playground.dump();
     for mode in ["clean", "full"] {
         playground.rebuild(&["--mode", mode]).ends(2).complains(&["--force", mode]);
         assert_eq!(playground.dump(), before);
     }
-    playground.rebuild(&["--mode", "clean", "--force"]).ends(0);
+    playground.clean();
     assert_eq!(playground.paths(), [""; 0]);
 }
 
@@ -127,8 +127,8 @@ fn law_02_the_database_itself_refuses_whoever_deletes() {
     for name in ["a", "b"] {
         playground.write(&format!("1/{name}"), name);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
-    let token = playground.run(&["share", "create", "--user-id", "1", "a"]).ends(0).out.trim().to_owned();
+    playground.sync();
+    let token = playground.share(1, "a");
     block_on(async {
         let db = playground.database().await;
         if !on_postgres() {
@@ -319,7 +319,7 @@ fn law_01_the_index_itself_is_no_object() {
 #[test]
 fn law_14_bad_entries_without_an_object_are_not_kept() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "zoe", "--id", "9"]).ends(0);
+    playground.add_user("zoe", 9);
     std::fs::create_dir_all(playground.path("files/1")).unwrap();
     for n in 0..9_000 {
         std::os::unix::fs::symlink("nothing", playground.path(&format!("files/1/l{n:05}"))).unwrap();
@@ -348,13 +348,13 @@ fn law_05_the_dry_run_has_the_findings_of_the_real_one() {
     for n in 0..30 {
         playground.write(&format!("1/d/f{n}"), "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     for n in 0..8 {
         playground.remove(&format!("1/d/f{n}"));
         playground.write(&format!("1/d/new{n}"), "x");
         playground.write(&format!("1/d/f{}", n + 10), "changed");
     }
-    playground.run(&["share", "create", "--user-id", "1", "d/f3"]).ends(0);
+    playground.share(1, "d/f3");
     playground.write("unclaimed", "x");
     let report = |name: &str, args: &[&str], code| {
         let args = [&["--mode", "full", "--report", name], args].concat();
@@ -469,7 +469,7 @@ fn adoption_rebuilds_a_lost_index_from_the_storage_alone() {
 #[test]
 fn adoption_fails_for_no_folder_without_objects() {
     let playground = Playground::new();
-    playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+    playground.add_user("ann", 1);
     playground.run(&["user", "add", "bob", "--id", "2", "--prefix", "b"]).ends(0);
     playground.write("7/a", "x");
     for folder in ["ann/deep/er", "2"] {
@@ -590,7 +590,7 @@ fn one_user_and_the_whole_storage() {
 #[test]
 fn a_user_filter_stays_within_the_user() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     for key in ["1/a", "2/a", "loose"] {
         playground.write(key, "x");
     }
@@ -614,7 +614,7 @@ fn law_06_a_broken_link_hides_what_was_below_it() {
         for key in ["1/album/a", "1/album/b", "1/other", "1/gone"] {
             playground.write(key, "x");
         }
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         playground.remove("1/gone");
         std::fs::rename(playground.path("files/1/album/b"), playground.path("files/1/b")).unwrap();
         std::fs::remove_dir_all(playground.path("files/1/album")).unwrap();

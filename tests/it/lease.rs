@@ -66,9 +66,9 @@ fn law_12_a_lost_row_of_the_lease_or_of_the_audits_is_made_again() {
         assert_eq!(index.last_audit().await.unwrap().map(|audit| audit.result), Some("{}".to_owned()));
         index.close().await;
     });
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql("DELETE FROM lease");
-    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+    playground.full();
     let rows = block_on(async { column(&playground.database().await, "SELECT CAST(id AS TEXT) FROM lease").await });
     assert_eq!(rows, ["1"]);
 }
@@ -113,7 +113,7 @@ fn who_is_asked_to_end_hears_of_it_at_once() {
 fn law_12_a_second_writing_run_is_5_and_names_the_first() {
     let playground = Playground::with_user();
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.write("1/b", "x");
     let before = playground.dump();
     // The holder lives on threads of its own while the programs run.
@@ -144,12 +144,12 @@ fn law_12_a_second_writing_run_is_5_and_names_the_first() {
         Ran::from(ran).ends(5).complains(&[&task]);
     }
     // Looking needs no lease, and people go on making links.
-    playground.rebuild(&[]).ends(1);
+    playground.drifted();
     playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1);
     assert_eq!(playground.dump(), before);
-    playground.run(&["share", "create", "--user-id", "1", "a"]).ends(0);
+    playground.share(1, "a");
     runtime.block_on(lease.release());
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     runtime.block_on(async {
         assert_eq!(index.lease_holder().await.unwrap(), None);
         index.close().await;
@@ -170,7 +170,7 @@ fn law_12_a_lease_without_a_living_holder_is_taken_over() {
     stranger("9e9");
     playground.rebuild(&["--mode", "sync"]).ends(5).complains(&["theirs", "far"]);
     stranger("1");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     // A process of this machine, killed while it held the lease: it is not waited for.
     (0..3_000).for_each(|n| playground.write(&format!("1/d/f{n}"), "x"));
     let held = "SELECT coalesce(task_id, '') FROM lease";
@@ -190,7 +190,7 @@ fn law_12_a_lease_without_a_living_holder_is_taken_over() {
     let dead = block_on(async { column(&playground.database().await, held).await });
     playground.run(&["task", "cancel", &dead[0]]).ends(2).complains(&["has ended already: FAILED", "is gone"]);
     let last = playground.rebuild(&["--mode", "sync"]).ends(0).json();
-    assert_eq!(playground.rebuild(&[]).ends(0).result()["files_in_db"], json!(3_001));
+    assert_eq!(playground.in_step()["files_in_db"], json!(3_001));
 
     // Each writing run left its row, and the killed one is known to be gone.
     let tasks = playground.run(&["task", "list", "--format", "json"]).ends(0).json();
@@ -397,7 +397,7 @@ fn law_12_an_end_that_could_not_be_written_is_found() {
         if on_postgres() {
             playground.sql("DROP FUNCTION refuse");
         }
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         let id = ran.json()["task_id"].as_str().unwrap().to_owned();
         let task = playground.run(&["task", "show", &id, "--format", "json"]).ends(0).json();
         assert_eq!((&task["status"], &task["errors"][0]["code"]), (&json!("FAILED"), &json!("holder_vanished")));
@@ -423,7 +423,7 @@ fn law_12_a_lease_of_the_future_is_void() {
     taken("1");
     playground.rebuild(&["--mode", "sync"]).ends(5).complains(&["theirs", "far"]);
     taken("1e7");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     // Whoever lives and sees the clock set back goes on.
     block_on(async {
         let index = Index::open(&playground.index.url(), Access::Write).await.unwrap();

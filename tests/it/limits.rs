@@ -8,13 +8,13 @@ use crate::support::playground::{Playground, gone_mount};
 #[test]
 fn law_08_a_refusal_keeps_everything_and_names_its_flag() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     for n in 0..12 {
         playground.write(&format!("1/f{n}"), "x");
     }
     playground.write("2/a", "x");
     playground.write("2/b", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
     playground.remove("2/a");
     playground.write("2/new", "x");
@@ -44,7 +44,7 @@ fn law_08_a_refused_run_does_not_disarm_the_next_one() {
     for (old, new, limit) in [(200, 201, None), (11, 1, None), (12, 12, Some("50%"))] {
         let playground = Playground::with_user();
         (0..old).for_each(|n| playground.write(&format!("1/old{n}"), "x"));
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         std::fs::rename(playground.path("files/1"), playground.path("elsewhere")).unwrap();
         (0..new).for_each(|n| playground.write(&format!("1/new{n}"), "x"));
         let full = |more: &[&str]| {
@@ -57,7 +57,7 @@ fn law_08_a_refused_run_does_not_disarm_the_next_one() {
         full(&["--dry-run"]).ends(3);
         let again = full(&["--force"]).ends(3).result();
         assert_eq!((&again["records_created"], &again["records_deleted"]), (&0.into(), &0.into()));
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         playground.rebuild(&["--mode", "clean", "--force", "--max-delete", limit.unwrap_or("50%")]).ends(3);
         full(&["--force"]).ends(3);
         assert_eq!(playground.dump(), before, "{old} {new}");
@@ -84,7 +84,7 @@ fn law_08_a_refused_run_does_not_disarm_the_next_one() {
 fn law_08_a_run_in_doubt_does_not_disarm_the_next_one() {
     let playground = Playground::with_user();
     (0..12).for_each(|n| playground.write(&format!("1/usb/old{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
     playground.write("1/new", "x");
     // As if a file system had been mounted there, and is gone.
@@ -100,16 +100,16 @@ fn law_08_a_run_in_doubt_does_not_disarm_the_next_one() {
 #[test]
 fn law_08_what_was_refused_to_one_is_not_held_against_another() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     (0..201).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
     (0..11).for_each(|n| playground.write(&format!("2/f{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     (0..150).for_each(|n| playground.remove(&format!("1/f{n}")));
     // A folder that nobody owns becomes a user's in the very run that is refused.
     (0..60).for_each(|n| playground.write(&format!("7/f{n}"), "x"));
     playground.rebuild(&["--mode", "full", "--force", "--adopt"]).ends(3);
     (11..500).for_each(|n| playground.write(&format!("2/f{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     (0..11).for_each(|n| playground.remove(&format!("2/f{n}")));
     playground.remove("7/f0");
     let done = playground.rebuild(&["--mode", "clean", "--force", "--user-id", "2"]).ends(0).result();
@@ -128,11 +128,11 @@ fn law_08_what_was_refused_to_one_is_not_held_against_another() {
 fn law_08_a_small_past_does_not_open_the_present() {
     let playground = Playground::with_user();
     (0..5).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/f0");
     playground.rebuild(&["--mode", "clean", "--force", "--max-delete", "0"]).ends(3);
     (5..60).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
     let refused = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
     assert!(refused["refusal"]["message"].as_str().unwrap().contains("60 of the 60"), "{refused}");
@@ -144,7 +144,7 @@ fn law_08_a_run_that_ends_badly_or_beside_the_point_settles_nothing() {
     for badly in [true, false] {
         let playground = Playground::with_user();
         (0..201).for_each(|n| playground.write(&format!("1/f{n:03}"), "x"));
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         (0..111).for_each(|n| playground.remove(&format!("1/f{n:03}")));
         // Enough that some are written long before the end.
         let new = if badly { 20_500 } else { 200 };
@@ -181,7 +181,7 @@ fn law_08_additions_for_others_do_not_soften_the_limit_on_all() {
     for user in [1, 2] {
         (0..99).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     for user in [1, 2] {
         (0..60).for_each(|n| playground.remove(&format!("{user}/f{n}")));
     }
@@ -191,7 +191,7 @@ fn law_08_additions_for_others_do_not_soften_the_limit_on_all() {
         assert!(refused["refusal"]["message"].as_str().unwrap().contains("120 of the 198"), "{refused}");
     }
     playground.rebuild(&["--mode", "full", "--force", "--user-id", "3"]).ends(0);
-    assert_eq!(playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()["records_deleted"], 120);
+    assert_eq!(playground.full()["records_deleted"], 120);
 }
 
 /// What was refused to a clean stays refused after a sync has added the others.
@@ -199,11 +199,11 @@ fn law_08_additions_for_others_do_not_soften_the_limit_on_all() {
 fn law_08_a_sync_between_two_cleans_does_not_disarm_the_second() {
     let playground = Playground::with_user();
     (0..200).for_each(|n| playground.write(&format!("1/old{n}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
     (0..201).for_each(|n| playground.write(&format!("1/new{n}"), "x"));
     playground.rebuild(&["--mode", "clean", "--force"]).ends(3);
-    assert_eq!(playground.rebuild(&["--mode", "sync"]).ends(0).result()["records_created"], 201);
+    assert_eq!(playground.sync()["records_created"], 201);
     let refused = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
     assert_eq!(refused["records_deleted"], 0, "{refused}");
 }
@@ -218,7 +218,7 @@ fn law_08_the_third_refusal_is_as_firm_as_the_first() {
     for user in [1, 2] {
         (0..99).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     for user in [1, 2] {
         (0..60).for_each(|n| playground.remove(&format!("{user}/f{n}")));
     }
@@ -237,7 +237,7 @@ fn law_08_what_was_not_judged_settles_nothing() {
         let playground = Playground::with_user();
         (0..200).for_each(|n| playground.write(&format!("1/old{n:03}"), "x"));
         (0..9).for_each(|n| playground.write(&format!("1/other{n}"), "x"));
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         (0..150).for_each(|n| playground.remove(&format!("1/old{n:03}")));
         (0..200).for_each(|n| playground.write(&format!("1/new{n:03}"), "y"));
         playground.rebuild(&["--mode", "full", "--force"]).ends(3);

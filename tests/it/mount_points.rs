@@ -6,36 +6,12 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::support::mounted::Mounted;
 use crate::support::playground::Playground;
 
-/// A file system that is mounted; it is unmounted with this value.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// Mounts a file system in memory; none where that is not allowed.
-    fn tmpfs(at: &Path) -> Option<Self> {
-        Self::mount(&["-t", "tmpfs", "storm-index-test"], at)
-    }
-
-    /// Mounts the directory `from` a second time.
-    fn bind(from: &Path, at: &Path) -> Option<Self> {
-        Self::mount(&["--bind", from.to_str().unwrap()], at)
-    }
-
-    fn mount(what: &[&str], at: &Path) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        if Command::new("mount").args(what).arg(at).status().unwrap().success() {
-            return Some(Self(at.to_owned()));
-        }
-        println!("skipped: this test mounts file systems, for which it has to run as root");
-        None
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
+/// Mounts the directory `from` a second time.
+fn bind(from: &Path, at: &Path) -> Option<Mounted> {
+    Mounted::new(&["--bind", from.to_str().unwrap()], at)
 }
 
 /// 60 files of a user on the disk, 40 on a mount below, all indexed.
@@ -44,7 +20,7 @@ fn with_mount(mount: impl FnOnce(&Playground, &Path) -> Option<Mounted>) -> Opti
     (0..60).for_each(|n| playground.write(&format!("1/own/{n:02}"), "x"));
     let mounted = mount(&playground, &playground.path("files/1/usb"))?;
     (0..40).for_each(|n| playground.write(&format!("1/usb/{n:02}"), "x"));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     Some((playground, mounted))
 }
 
@@ -120,7 +96,7 @@ fn law_18_a_prefix_that_was_a_mount_is_not_emptied() {
     for key in ["1/a", "1/b", "disks/bea/a", "3/a", "3/b"] {
         playground.write(key, "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     drop((one, two));
     playground.remove("3/a");
     let result = playground.rebuild(&FULL).ends(4).result();
@@ -140,14 +116,14 @@ fn law_18_a_prefix_that_was_a_mount_is_not_emptied() {
 fn law_18_a_bind_mount_of_another_file_system_is_not_believed() {
     let Some((playground, mounted)) = with_mount(|playground, at| {
         let host = Mounted::tmpfs(&playground.path("host"))?;
-        let bound = Mounted::bind(&playground.path("host"), at);
+        let bound = bind(&playground.path("host"), at);
         drop(host);
         bound
     }) else {
         return;
     };
     drop(mounted);
-    let _bound = Mounted::bind(&playground.path("host"), &playground.path("files/1/usb")).unwrap();
+    let _bound = bind(&playground.path("host"), &playground.path("files/1/usb")).unwrap();
     let result = playground.rebuild(&FULL).ends(4).result();
     assert_eq!(
         (&result["records_deleted"], &result["errors"][0]["code"]),
@@ -161,13 +137,13 @@ fn law_18_a_bind_mount_of_another_file_system_is_not_believed() {
 fn law_18_a_bind_mount_of_the_same_file_system_is_noticed() {
     let Some((playground, mounted)) = with_mount(|playground, at| {
         fs::create_dir(playground.path("host")).unwrap();
-        Mounted::bind(&playground.path("host"), at)
+        bind(&playground.path("host"), at)
     }) else {
         return;
     };
     drop(mounted);
     assert_eq!(playground.rebuild(&FULL).ends(4).result()["records_deleted"], 0);
-    let _again = Mounted::bind(&playground.path("host"), &playground.path("files/1/usb")).unwrap();
+    let _again = bind(&playground.path("host"), &playground.path("files/1/usb")).unwrap();
     assert_eq!(playground.rebuild(&FULL).ends(0).result()["records_deleted"], 0);
 }
 

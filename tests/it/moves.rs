@@ -71,22 +71,22 @@ fn law_11_a_renamed_folder_keeps_ids_and_links() {
         playground.write(&format!("1/old/{}/f{n:05}", n % 7), &format!("content {n}"));
     }
     playground.write("1/stays", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let before = ids(&playground);
     let token = share(&playground, "old/3/f00003");
     rename(&playground, "1/old", "1/new/place");
     let want = |done: u64| [10_000, done, 0, 0, 0, 0, 0];
-    assert_eq!(moves(&playground.rebuild(&[]).ends(1).result()), want(0));
+    assert_eq!(moves(&playground.drifted()), want(0));
     assert_eq!(moves(&playground.rebuild(&["--mode", "sync", "--dry-run"]).ends(1).result()), want(10_000));
     // A clean carries nothing, and deletes nothing of what has moved.
-    assert_eq!(moves(&playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result()), want(0));
+    assert_eq!(moves(&playground.clean()), want(0));
     assert_eq!(ids(&playground), before);
-    assert_eq!(moves(&playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()), want(10_000));
+    assert_eq!(moves(&playground.full()), want(10_000));
     let after: BTreeMap<String, String> =
         before.into_iter().map(|(path, id)| (path.replace("1/old/", "1/new/place/"), id)).collect();
     assert_eq!(ids(&playground), after);
     assert_eq!(opens(&playground)[&token], "new/place/3/f00003");
-    assert_eq!(moves(&playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()), [0; 7]);
+    assert_eq!(moves(&playground.full()), [0; 7]);
     // All columns are those of the new place.
     let wrong = "SELECT path FROM stored_files WHERE parent_path || '/' || name <> path AND path <> 'stays'";
     assert_eq!(block_on(async { database::column(&playground.database().await, wrong).await }), [""; 0]);
@@ -100,7 +100,7 @@ fn law_11_chains_and_swaps_are_carried_at_once() {
     {
         playground.write(&format!("1/{key}"), content);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let before = ids(&playground);
     let token = share(&playground, "x");
     // A circle of three, a swap, and a chain.
@@ -124,7 +124,7 @@ fn law_11_chains_and_swaps_are_carried_at_once() {
     }
     assert_eq!(opens(&playground)[&token], "y");
     assert_eq!(findings(&playground.path("r.ndjson")).len(), 7);
-    assert_eq!(moves(&playground.rebuild(&[]).ends(0).result()), [0; 7]);
+    assert_eq!(moves(&playground.in_step()), [0; 7]);
 }
 
 /// Folders that have changed names in a circle, and a longer circle of files: more moves than one transaction carries, of
@@ -140,7 +140,7 @@ fn law_11_folders_that_changed_names_in_a_circle_keep_ids_and_links() {
     for n in 0..7 {
         playground.write(&format!("1/r{n}"), &format!("ring {n}"));
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let before = ids(&playground);
     // Where each of them is afterwards.
     let goes = |path: &str| match path.split_at(1) {
@@ -175,10 +175,10 @@ fn law_11_a_record_keeps_its_path_when_another_file_comes_there() {
     let playground = Playground::with_user();
     playground.write("1/a", "1");
     playground.write("1/b", "22");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let (before, token) = (ids(&playground), share(&playground, "a"));
     rename(&playground, "1/a", "1/b");
-    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    let result = playground.full();
     assert_eq!(moves(&result), [0, 0, 0, 1, 0, 1, 0], "{result}");
     assert_eq!(ids(&playground), before);
     assert_eq!(opens(&playground)[&token], "a", "and its record is kept for the link");
@@ -191,7 +191,7 @@ fn law_11_a_path_that_has_a_new_file_keeps_its_record() {
     for (key, content) in [("report", "draft"), ("log", "l"), ("log.1", "l1"), ("odd", "odd")] {
         playground.write(&format!("1/{key}"), content);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let (before, token) = (ids(&playground), share(&playground, "report"));
     rename(&playground, "1/report", "1/report~");
     playground.write("1/report", "a second draft");
@@ -200,14 +200,14 @@ fn law_11_a_path_that_has_a_new_file_keeps_its_record() {
     playground.write("1/log", "a new one");
     // A path that no storage could have is no place from which a file could have come.
     playground.sql("UPDATE stored_files SET path = 'x//odd' WHERE path = 'odd'");
-    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    let result = playground.full();
     assert_eq!(moves(&result), [0, 0, 3, 1, 3, 3, 0], "{result}");
     let after = ids(&playground);
     for path in ["1/report", "1/log", "1/log.1"] {
         assert_eq!(after[path], before[path], "{path}");
     }
     assert_eq!(opens(&playground)[&token], "report");
-    assert_eq!(moves(&playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()), [0, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(moves(&playground.full()), [0, 0, 0, 1, 0, 0, 0]);
 }
 
 /// Hard links and empty files: all names of one file lead to it, so whichever are paired open the same bytes.
@@ -221,7 +221,7 @@ fn law_11_names_of_one_file_are_paired_in_one_run() {
         std::fs::hard_link(playground.path("files/1").join(from), playground.path("files/1").join(to)).unwrap();
     };
     link("twin", "twin2");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let before = ids(&playground);
     rename(&playground, "1/a", "1/b");
     link("b", "c");
@@ -250,12 +250,12 @@ fn law_11_names_of_one_file_are_paired_in_one_run() {
     for (from, to) in [("a", "b"), ("twin", "twin"), ("twin2", "twin3"), ("empty", "void")] {
         assert_eq!(before[&format!("1/{from}")], after[&format!("1/{to}")], "{from} {to}");
     }
-    assert_eq!(moves(&playground.rebuild(&[]).ends(0).result()), [0; 7]);
+    assert_eq!(moves(&playground.in_step()), [0; 7]);
     // Without moves, each name is what it is by its path.
     rename(&playground, "1/twin3", "1/twin4");
     let result = playground.rebuild(&["--mode", "full", "--force", "--no-moves"]).ends(0).result();
     assert_eq!(moves(&result), [0, 0, 1, 1, 1, 0, 1], "{result}");
-    assert_eq!(moves(&playground.rebuild(&[]).ends(0).result()), [0; 7]);
+    assert_eq!(moves(&playground.in_step()), [0; 7]);
 }
 
 /// One name of a file is gone, another one was renamed, and that one's path has a new file: the link of the first follows.
@@ -264,26 +264,26 @@ fn law_01_hard_links_converge_in_one_run() {
     let playground = Playground::with_user();
     playground.write("1/x", "same");
     std::fs::hard_link(playground.path("files/1/x"), playground.path("files/1/y")).unwrap();
-    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+    playground.full();
     let token = share(&playground, "x");
     playground.remove("1/x");
     rename(&playground, "1/y", "1/c");
     playground.write("1/y", "another one");
-    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    let result = playground.full();
     assert_eq!((moves(&result), &result["stale_in_db"]), ([1, 1, 0, 0, 0, 1, 0], &1.into()), "{result}");
     assert_eq!(opens(&playground)[&token], "c");
-    assert_eq!(moves(&playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()), [0; 7]);
+    assert_eq!(moves(&playground.full()), [0; 7]);
 }
 
 /// From one user to another: missing here, orphaned there, and said so.
 #[test]
 fn law_11_a_move_between_users_is_told_and_not_made() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     playground.write("1/gone", "x");
     playground.write("1/given", "something");
     playground.write("2/back", "back");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/gone");
     rename(&playground, "1/given", "2/taken");
     rename(&playground, "2/back", "1/there");
@@ -312,7 +312,7 @@ fn law_11_a_move_out_of_a_hidden_place_waits_until_it_can_be_seen() {
     for key in ["1/dir/a", "1/dir/b", "1/c", "1/d"] {
         playground.write(key, key);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let (before, token) = (ids(&playground), share(&playground, "dir/a"));
     // Out of it, into it, and past it, and then it is closed.
     rename(&playground, "1/dir/a", "1/out");
@@ -327,7 +327,7 @@ fn law_11_a_move_out_of_a_hidden_place_waits_until_it_can_be_seen() {
     assert_eq!(moves(&result), [1, 1, 1, 1, 0, 0, 0], "{result}");
     assert_eq!(result["deferred"], 1, "{result}");
     close(0o755);
-    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    let result = playground.full();
     assert_eq!(moves(&result), [2, 2, 0, 0, 0, 0, 0], "{result}");
     let after = ids(&playground);
     for (from, to) in [("dir/a", "out"), ("c", "dir/in"), ("d", "e")] {

@@ -122,7 +122,7 @@ fn law_11_inode_numbers_of_a_fuse_mount_prove_nothing() {
         odd.disk = None;
         odd.rename("1/old", "1/new");
         odd.mount(Manners { numbers: Numbers::Plus(1_001), births, ..Manners::PLAIN });
-        let result = odd.playground.rebuild(&["--mode", "sync"]).ends(0).result();
+        let result = odd.playground.sync();
         assert_eq!(moves(&result), [0, 0, 100, 100, 100, 0, 0], "{births:?} {result}");
         let after = ids(&odd.playground);
         assert!(before.iter().all(|(path, id)| after[path] == *id), "{births:?}");
@@ -203,11 +203,11 @@ fn law_11_files_of_two_disks_in_memory_are_two_files() {
     let Some(_a) = Mounted::tmpfs(&playground.path("files/1/a")) else { return };
     let _b = Mounted::tmpfs(&playground.path("files/1/b"));
     write(&playground.path("files/1/a/invoice.pdf"), "AAAAAAAA");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = share(&playground, "a/invoice.pdf");
     playground.remove("1/a/invoice.pdf");
     write(&playground.path("files/1/b/photo.jpg"), "BBBBBBBB");
-    let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    let result = playground.sync();
     assert_eq!(moves(&result)[..5], [0, 0, 1, 1, 1], "{result}");
     assert_eq!(opens(&playground)[&token], "a/invoice.pdf");
 }
@@ -243,7 +243,7 @@ fn law_11_another_spelling_of_a_name_keeps_ids_and_links() {
         // It opens by its old name.
         assert!(odd.playground.path(&format!("files/1/{old}/1.jpg")).exists());
         let want = |carried| [4, carried, 0, 0, 0, 0, 0];
-        assert_eq!(moves(&odd.playground.rebuild(&[]).ends(1).result()), want(0));
+        assert_eq!(moves(&odd.playground.drifted()), want(0));
         let dry = odd.playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1).result();
         assert_eq!(moves(&dry), want(4), "{dry}");
         let result = odd.full(0);
@@ -258,7 +258,7 @@ fn law_11_another_spelling_of_a_name_keeps_ids_and_links() {
         }
         let size = format!("SELECT CAST(size AS TEXT) FROM stored_files WHERE path = '{new}/1.jpg'");
         assert_eq!(query(&odd.playground, &size), ["26"]);
-        assert_eq!(moves(&odd.playground.rebuild(&[]).ends(0).result()), [0; 7]);
+        assert_eq!(moves(&odd.playground.in_step()), [0; 7]);
         assert_eq!(moves(&odd.full(0)), [0; 7]);
     }
 }
@@ -290,7 +290,7 @@ fn law_11_two_records_of_one_file_become_one() {
         assert_eq!(ids(&odd.playground), left);
         let opened = opens(&odd.playground);
         assert!(tokens.iter().all(|token| opened[token] == format!("{new}/1.jpg")), "{opened:?}");
-        assert_eq!(moves(&odd.playground.rebuild(&[]).ends(0).result()), [0; 7]);
+        assert_eq!(moves(&odd.playground.in_step()), [0; 7]);
         // The others can be brought back.
         let task = ran.json()["task_id"].as_str().unwrap().to_owned();
         odd.playground.run(&["restore", &task]).ends(4);
@@ -325,7 +325,7 @@ fn law_11_records_of_two_spellings_become_one_of_a_third() {
     assert!(ids(&odd.playground).keys().all(|path| path.starts_with("1/dir/")));
     let opened = opens(&odd.playground);
     assert!(tokens.iter().all(|token| opened[token] == "dir/f0007"), "{opened:?}");
-    assert_eq!(moves(&odd.playground.rebuild(&[]).ends(0).result()), [0; 7]);
+    assert_eq!(moves(&odd.playground.in_step()), [0; 7]);
 }
 
 /// The old name of a renamed file opens another file, which is listed in another spelling.
@@ -369,7 +369,7 @@ fn with_orphans() -> Odd {
 impl Odd {
     /// Syncs, and removes what is to be orphaned.
     fn orphan(&self) {
-        self.playground.rebuild(&["--mode", "sync"]).ends(0);
+        self.playground.sync();
         for key in ["1/g0", "1/g1", "1/g2", "2/f0"] {
             std::fs::remove_file(self.below(key)).unwrap();
         }
@@ -487,7 +487,7 @@ fn law_18_a_name_that_is_listed_but_does_not_open_is_not_gone() {
 fn renamed(playground: &Playground, from: &str, to: &str) -> Value {
     let files = playground.path("files/1");
     std::fs::rename(files.join(from), files.join(to)).unwrap();
-    playground.rebuild(&["--mode", "full", "--force"]).ends(0).result()
+    playground.full()
 }
 
 #[test]
@@ -503,7 +503,7 @@ fn law_11_renames_are_recognised_on_ext4_and_in_memory() {
         for n in 0..20 {
             write(&at.join(format!("dir/f{n}")), "x");
         }
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         let (before, token) = (ids(&playground), share(&playground, "dir/f7"));
         let result = renamed(&playground, "dir", "new");
         assert_eq!(moves(&result), [20, 20, 0, 0, 0, 0, 0], "{kind} {result}");
@@ -529,7 +529,7 @@ fn law_11_renames_are_recognised_in_the_upper_layer_of_an_overlay() {
             continue;
         };
         write(&playground.path("files/1/up"), "up");
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         let before = ids(&playground);
         let result = renamed(&playground, "up", "up2");
         assert_eq!(moves(&result), [1, 1, 0, 0, 0, 0, 0], "{kind} {result}");

@@ -44,14 +44,14 @@ fn an_index_of_14_steps_keeps_links_and_gets_identities() {
                  ORDER BY share_links.id";
     let before = column(&playground, links);
     assert_eq!(before.len(), 4);
-    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(0).result();
+    let result = playground.full();
     let number = |key: &str| result[key].as_u64().unwrap();
     assert_eq!([number("identities_refreshed"), number("stale_in_db"), number("missing_in_db")], [4, 0, 0], "{result}");
     assert_eq!([number("orphaned_in_db"), number("records_skipped")], [1, 1], "the one that is shared: {result}");
     assert_eq!(column(&playground, links), before);
     // From then on renames are recognised.
     fs::rename(playground.path("files/1/d"), playground.path("files/1/e")).unwrap();
-    assert_eq!(playground.rebuild(&["--mode", "sync"]).ends(0).result()["records_moved"], 2);
+    assert_eq!(playground.sync()["records_moved"], 2);
     assert_eq!(column(&playground, links), before);
 }
 

@@ -10,6 +10,7 @@ use storm_index::index::{Access, Candidate, Fate, Index, Line};
 use crate::support::database::{self, TestDatabase, column, execute};
 use crate::support::playground::{Playground, Ran, binary, block_on};
 use crate::support::s3::S3Server;
+use crate::support::skip;
 
 const PAST: &str = "2020-01-01T00:00:00+00:00";
 
@@ -34,7 +35,7 @@ fn with_links() -> Playground {
     for key in ["1/a.txt", "1/deep/b.txt", "papers/c", "20/d"] {
         playground.write(key, key);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     for (user, path) in [("1", "a.txt"), ("1", "a.txt"), ("1", "deep/b.txt"), ("5", "c"), ("12", "d")] {
         playground.run(&["share", "create", "--user-id", user, path, "--expires", "7d"]).ends(0);
     }
@@ -142,7 +143,7 @@ fn law_02_a_link_belongs_to_its_key_whoever_owns_it_now() {
     let mut playground = Playground::new();
     playground.run(&["user", "add", "alpha", "--prefix", "teams/alpha"]).ends(0);
     playground.write("teams/alpha/x", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = playground.run(&["share", "create", "--user-id", "1", "x"]).ends(0).out;
     let before = links(&playground);
     export(&playground);
@@ -182,7 +183,7 @@ fn law_02_onto_an_empty_index_and_after_a_sync_once_more() {
     assert_eq!((&problems[3]["user"], &problems[3]["path"]), (&json!("the papers"), &json!("c")));
     // Ids that were taken over are not given again.
     assert_eq!(playground.run(&["user", "add", "new"]).ends(0).out, "13\n");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let result = import(&playground, &[]).ends(0).json();
     assert_eq!((&result["users"]["present"], &result["links"]["imported"]), (&json!(3), &json!(5)));
     assert_eq!(links(&playground), before);
@@ -349,7 +350,7 @@ fn odd_names_and_tokens_come_through() {
         playground.run(&["user", "add", name, "--prefix", &format!("p{n}-{name}")]).ends(0);
         playground.write(&format!("p{n}-{name}/{name}/{name}"), "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     for n in 1..=names.len() {
         let (quoted, id) = (names[n - 1].replace('\'', "''"), n);
         playground.sql(&format!(
@@ -362,7 +363,7 @@ fn odd_names_and_tokens_come_through() {
     playground.index = TestDatabase::blank();
     import(&playground, &[]).ends(4);
     assert_eq!(users(&playground), who);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!(import(&playground, &[]).ends(0).json()["links"]["imported"], names.len());
     let cut =
         |all: Vec<String>| all.into_iter().map(|l| l.rsplit_once(" never ").unwrap().0.to_owned()).collect::<Vec<_>>();
@@ -387,7 +388,7 @@ fn law_14_twenty_thousand_links_go_out_and_in_by_pages() {
     let before = links(&playground);
     assert_eq!(export(&playground).len(), count + 2);
     playground.index = TestDatabase::blank();
-    playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+    playground.add_user("ann", 1);
     playground.sql(&records);
     // One has no record any more, far behind.
     playground.sql("DELETE FROM stored_files WHERE path = 'd/19999'");
@@ -422,7 +423,7 @@ fn law_14_twenty_thousand_links_go_out_and_in_by_pages() {
 #[test]
 fn law_05_a_dry_import_of_a_file_that_repeats_itself_says_what_the_import_does() {
     let mut playground = with_links();
-    playground.key(&["--admin"]);
+    playground.admin_key();
     let lines = export(&playground);
     let token = |at: usize| lines.iter().filter(|line| line["kind"] == "share_link").nth(at).unwrap()["token"].clone();
     let once = std::fs::read_to_string(playground.path("made.ndjson")).unwrap();
@@ -654,7 +655,7 @@ fn ends_that_cannot_be_read_mean_what_they_meant() {
 /// An end by which the database does not judge is told as it stands: nobody takes it for one that is over.
 #[test]
 fn ends_that_the_database_cannot_read_are_told_as_they_stand() {
-    if database::on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let playground = with_links();

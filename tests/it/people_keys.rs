@@ -33,7 +33,7 @@ fn keys_open_the_index_that_was_rebuilt() {
     let lost = Playground::with_user();
     let admin = lost.key(&["--admin", "--name", "ci"]);
     let plain = lost.key(&["--expires", "90d"]);
-    let revoked = lost.key(&["--admin"]);
+    let revoked = lost.admin_key();
     lost.run(&["key", "revoke", &revoked[3..11]]).ends(0);
     let file = export(&lost);
     assert!(file.contains("\"api_key\":3") && !file.contains(&admin[12..]), "{file}");
@@ -59,7 +59,7 @@ fn keys_open_the_index_that_was_rebuilt() {
 #[test]
 fn what_was_revoked_stays_revoked_wherever_that_was() {
     let playground = Playground::with_user();
-    let (here, there) = (playground.key(&["--admin"]), playground.key(&["--admin"]));
+    let (here, there) = (playground.admin_key(), playground.admin_key());
     let living = export(&playground);
     playground.run(&["key", "revoke", &here[3..11]]).ends(0);
     let before = list(&playground);
@@ -81,17 +81,17 @@ fn what_was_revoked_stays_revoked_wherever_that_was() {
 #[test]
 fn keys_go_to_the_same_user_only() {
     let old = Playground::with_user();
-    let admin = old.key(&["--admin"]);
+    let admin = old.admin_key();
     let file = export(&old);
     // Somebody else has the prefix now.
     let new = Playground::new();
-    new.run(&["user", "add", "eve", "--id", "1"]).ends(0);
+    new.add_user("eve", 1);
     let done = import(&new, &file, &[]).ends(4).json();
     assert_eq!((&done["keys"]["without_owner"], &done["problems"][0]["code"]), (&json!(1), &json!("without_owner")));
     assert_eq!(list(&new), Vec::<Value>::new());
     // The same prefix names another key here.
     let new = Playground::with_user();
-    new.key(&["--admin"]);
+    new.admin_key();
     new.sql(&format!("UPDATE api_keys SET prefix = '{}'", &admin[3..11]));
     let before = list(&new);
     let done = import(&new, &file, &[]).ends(4).json();
@@ -105,7 +105,7 @@ fn keys_go_to_the_same_user_only() {
     import(&new, &format!("{header}{key}\n"), &[]).ends(0);
     new.serve(&[]).get(TASKS, &admin).is(200);
     let new = Playground::new();
-    new.run(&["user", "add", "ann", "--id", "2"]).ends(0);
+    new.add_user("ann", 2);
     import(&new, &format!("{header}{key}\n"), &[]).ends(4);
     // What cannot be an end in the table has come.
     if !crate::support::database::on_postgres() {

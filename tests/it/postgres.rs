@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase, column, execute};
 use crate::support::playground::{Playground, block_on};
+use crate::support::skip;
 
 /// Makes records `f00000` and so on for user 1, straight, without objects.
 async fn with_records(database: &TestDatabase, count: usize) -> Index {
@@ -46,7 +47,7 @@ fn record(key: &str, first: bool) -> NewRecord {
 /// she makes a link to it, or brings a dead one back to life.
 #[test]
 fn law_02_ten_thousand_races_for_a_link_lose_none() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let trials = 10_000;
@@ -139,7 +140,10 @@ fn a_record_that_is_there_already_is_left_alone() {
 
 #[test]
 fn databases_that_cannot_be_the_index_are_4() {
-    let Some(server) = database::server() else { return };
+    if skip::unless_on_postgres() {
+        return;
+    }
+    let server = database::server().unwrap();
     let playground = Playground::with_user();
     let url = playground.index.url();
     let refuses = |url: &str, words: &[&str]| {
@@ -167,7 +171,7 @@ fn databases_that_cannot_be_the_index_are_4() {
     playground.sql("ALTER TABLE stored_files ALTER COLUMN path TYPE text COLLATE \"default\"");
     refuses(&url, &["collation", "not by bytes", "COLLATE \"C\""]);
     playground.sql("ALTER TABLE stored_files ALTER COLUMN path TYPE text COLLATE \"C\"");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_future', 0)");
     refuses(&url, &["newer", "m29991231_000001_future"]);
 }
@@ -175,7 +179,9 @@ fn databases_that_cannot_be_the_index_are_4() {
 /// What other programs write into the URL of a server.
 #[test]
 fn options_of_a_url_reach_the_server() {
-    let Some(_) = database::server() else { return };
+    if skip::unless_on_postgres() {
+        return;
+    }
     let playground = Playground::with_user();
     playground.write("1/a", "x");
     let url = playground.index.url();
@@ -215,7 +221,7 @@ fn options_of_a_url_reach_the_server() {
 /// An audit needs no right but to read.
 #[test]
 fn law_05_a_role_that_can_only_read_can_audit() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let playground = Playground::with_user();
@@ -233,7 +239,7 @@ fn law_05_a_role_that_can_only_read_can_audit() {
 
 #[test]
 fn programs_that_start_together_migrate_once() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let playground = Playground::new();
@@ -253,7 +259,7 @@ fn programs_that_start_together_migrate_once() {
 /// A path longer than an entry of the index of paths can be is told, whatever is in it, and the others go on.
 #[test]
 fn a_path_that_is_too_long_is_unindexable() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let database = TestDatabase::fresh();
@@ -287,10 +293,10 @@ fn a_path_that_is_too_long_is_unindexable() {
 /// On a database whose language sorts in its own way, a second run is empty all the same.
 #[test]
 fn law_01_a_language_does_not_change_the_order() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
-    let database = TestDatabase::made("TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'");
+    let database = TestDatabase::in_language_order();
     block_on(async {
         let index = with_records(&database, 0).await;
         let db = database.connect().await;
@@ -317,7 +323,7 @@ fn law_01_a_language_does_not_change_the_order() {
 /// the next one ends the work.
 #[test]
 fn connections_that_break_leave_nothing_half_done() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let database = Arc::new(TestDatabase::fresh());
@@ -378,12 +384,12 @@ fn connections_that_break_leave_nothing_half_done() {
 /// Looking makes nothing: an audit of a database in which nothing is yet leaves it so.
 #[test]
 fn an_audit_of_a_blank_database_leaves_it_blank() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let playground = Playground::new();
     playground.write("1/a", "x");
-    assert_eq!(playground.rebuild(&[]).ends(0).result()["unclaimed_on_disk"], 1);
+    assert_eq!(playground.in_step()["unclaimed_on_disk"], 1);
     playground.rebuild(&["--adopt"]).ends(1);
     playground.run(&["user", "list"]).ends(0);
     let tables = "SELECT CAST(tablename AS text) FROM pg_tables WHERE schemaname = 'public'";
@@ -400,7 +406,7 @@ fn an_audit_of_a_blank_database_leaves_it_blank() {
 /// Whoever loses a deadlock tries again: nothing of the batch has happened.
 #[test]
 fn a_deadlock_is_tried_again() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let database = TestDatabase::fresh();
@@ -435,7 +441,7 @@ fn a_deadlock_is_tried_again() {
 /// Whatever is tried again has certainly not happened; whoever asked for it does not hear of it.
 #[test]
 fn the_small_writes_are_tried_again_as_well() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let database = TestDatabase::fresh();
@@ -484,7 +490,7 @@ fn the_small_writes_are_tried_again_as_well() {
 /// A restore that brings the old record back in the moment of a link takes nothing from the link.
 #[test]
 fn a_link_to_a_record_that_is_replaced_leads_to_the_new_one() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let database = TestDatabase::fresh();
@@ -520,7 +526,7 @@ fn a_link_to_a_record_that_is_replaced_leads_to_the_new_one() {
 /// A batch that takes long does not keep its run from giving signs of life.
 #[test]
 fn law_12_signs_of_life_go_past_a_long_batch() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let database = TestDatabase::fresh();
@@ -580,12 +586,12 @@ async fn until_waiting(watcher: &sea_orm::DatabaseConnection, count: usize, chil
 /// A user who is removed takes along what the person saw, and nothing that came while she waited.
 #[test]
 fn law_02_a_removal_waits_for_whoever_is_adding() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let playground = Playground::with_user();
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     // Another program holds one dead link, so that the removal waits in its middle.
     playground
         .sql("INSERT INTO share_links (stored_file_id, token, is_active) SELECT id, 'dead', false FROM stored_files");
@@ -607,8 +613,8 @@ fn law_02_a_removal_waits_for_whoever_is_adding() {
     assert_eq!(sync.wait().unwrap().code(), Some(4), "the user is gone");
     assert_eq!(playground.paths(), [""; 0], "no record outlives its user");
     // And another program cannot take a user away from under her records.
-    playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.add_user("ann", 1);
+    playground.sync();
     let delete = async { sea_orm::ConnectionTrait::execute_unprepared(&watcher, "DELETE FROM users").await };
     assert!(runtime.block_on(delete).unwrap_err().to_string().contains("has records"));
 }
@@ -616,13 +622,13 @@ fn law_02_a_removal_waits_for_whoever_is_adding() {
 /// A database that isolates transactions more than is asked for does not make a run fail.
 #[test]
 fn law_02_a_link_wins_whatever_the_usual_isolation_is() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     for isolation in ["repeatable read", "serializable"] {
         let playground = Playground::with_user();
         ["1/a", "1/b", "1/c"].iter().for_each(|key| playground.write(key, "x"));
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         let name = url::Url::parse(&playground.index.url()).unwrap().path().trim_start_matches('/').to_owned();
         playground.sql(&format!("ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'"));
         ["1/a", "1/b"].iter().for_each(|key| playground.remove(key));

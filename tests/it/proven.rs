@@ -30,7 +30,7 @@ fn files(playground: &Playground) -> PathBuf {
 
 /// Shares a file, and returns the link's token.
 fn share(playground: &Playground, path: &str) -> String {
-    playground.run(&["share", "create", "--user-id", "1", path]).ends(0).out.trim().to_owned()
+    playground.share(1, path)
 }
 
 /// The path that each link leads to, by its token.
@@ -65,7 +65,7 @@ fn law_16_inode_numbers_that_are_used_again_move_no_link() {
     let write = |name: &str, content: &str| write_at_that_time(&files(&playground).join(name), content);
     (0..400).for_each(|n| write(&format!("old{n:03}"), &format!("secret {n:03}")));
     (0..50).for_each(|n| write(&format!("stays/{n:02}"), &format!("steady {n:03}")));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let mut want: BTreeMap<String, String> = BTreeMap::new();
     for n in 0..100 {
         let path = format!("old{n:03}");
@@ -85,7 +85,7 @@ fn law_16_inode_numbers_that_are_used_again_move_no_link() {
     fs::rename(files(&playground).join("stays"), files(&playground).join("went")).unwrap();
     let again = inodes("new", 800).iter().filter(|inode| gone.contains(inode)).count();
     println!("{again} inode numbers are used again");
-    let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    let result = playground.sync();
     assert_eq!(
         numbers(
             &result,
@@ -113,7 +113,7 @@ fn law_11_hard_links_of_a_library_are_renamed_in_one_run() {
         fs::write(at(&format!("dl/ep{n}.mkv")), format!("episode {n}")).unwrap();
         fs::hard_link(at(&format!("dl/ep{n}.mkv")), at(&format!("lib/Show/ep{n}.mkv"))).unwrap();
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let (before, token) = (ids(&playground), share(&playground, "lib/Show/ep2.mkv"));
     fs::rename(at("lib/Show"), at("lib/Show (2020)")).unwrap();
     // One of them is removed and linked anew under another name.
@@ -130,7 +130,7 @@ fn law_11_hard_links_of_a_library_are_renamed_in_one_run() {
         assert_eq!(before[&format!("lib/Show/{from}")], after[&format!("lib/{to}")]);
     }
     assert_eq!(links(&playground)[&token], "lib/Show (2020)/ep2.mkv");
-    playground.rebuild(&[]).ends(0);
+    playground.in_step();
 }
 
 /// Links to content that lies elsewhere in the prefix, as git-annex keeps it.
@@ -141,7 +141,7 @@ fn law_11_a_renamed_link_keeps_its_record() {
     fs::create_dir_all(at(".git/annex/objects/K1")).unwrap();
     fs::write(at(".git/annex/objects/K1/K1"), "the movie").unwrap();
     symlink(".git/annex/objects/K1/K1", at("movie.mkv")).unwrap();
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let (before, token) = (ids(&playground), share(&playground, "movie.mkv"));
     fs::rename(at("movie.mkv"), at("Movie (2020).mkv")).unwrap();
     for args in [&["--exclude", "/.git/"][..], &[]] {
@@ -150,7 +150,7 @@ fn law_11_a_renamed_link_keeps_its_record() {
     }
     assert_eq!(ids(&playground)["Movie (2020).mkv"], before["movie.mkv"]);
     assert_eq!(links(&playground)[&token], "Movie (2020).mkv");
-    playground.rebuild(&[]).ends(0);
+    playground.in_step();
 }
 
 /// Equal objects in a bucket: a copy that goes and one that comes are no rename, and neither keeps the other out.
@@ -194,7 +194,7 @@ fn law_11_identical_copies_in_a_bucket_come_and_go() {
 fn law_11_identity_follows_the_disk() {
     let playground = Playground::with_user();
     (0..30).for_each(|n| playground.write(&format!("1/d/{n:02}"), &format!("photo {n}")));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let (before, token) = (ids(&playground), share(&playground, "d/07"));
     let updated = || {
         block_on(async {
@@ -211,14 +211,14 @@ fn law_11_identity_follows_the_disk() {
     fs::remove_dir_all(playground.path("files")).unwrap();
     copy("copied", "files");
     let keys = ["identities_refreshed", "records_updated", "stale_in_db", "records_moved"];
-    assert_eq!(numbers(&playground.rebuild(&[]).ends(0).result(), keys), [0; 4], "an audit only looks");
+    assert_eq!(numbers(&playground.in_step(), keys), [0; 4], "an audit only looks");
     assert_eq!(numbers(&playground.rebuild(&["--mode", "sync", "--dry-run"]).ends(0).result(), keys), [30, 0, 0, 0]);
     let task = playground.rebuild(&["--mode", "sync"]).ends(0).json();
     assert_eq!(numbers(&task["result"], keys), [30, 0, 0, 0], "{task}");
     assert_eq!(updated(), moments, "no record was changed");
     let journal = format!("SELECT action FROM journal WHERE task_id = '{}'", task["task_id"].as_str().unwrap());
     assert_eq!(block_on(async { database::column(&playground.database().await, &journal).await }), [""; 0]);
-    assert_eq!(numbers(&playground.rebuild(&["--mode", "sync"]).ends(0).result(), keys), [0; 4]);
+    assert_eq!(numbers(&playground.sync(), keys), [0; 4]);
     fs::rename(files(&playground).join("d"), files(&playground).join("e")).unwrap();
     assert_eq!(numbers(&playground.rebuild(&FULL).ends(0).result(), keys), [0, 0, 0, 30]);
     let after = ids(&playground);
@@ -232,14 +232,14 @@ fn law_11_identity_follows_the_disk() {
 fn law_11_records_without_an_identity_are_not_guessed() {
     let playground = Playground::with_user();
     (0..20).for_each(|n| playground.write(&format!("1/d/{n:02}"), &format!("photo {n}")));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = share(&playground, "d/07");
     playground.sql("UPDATE stored_files SET file_id = NULL");
     fs::rename(files(&playground).join("d/00"), files(&playground).join("before")).unwrap();
     let keys = ["identities_refreshed", "records_moved", "records_created", "orphaned_in_db", "deferred"];
-    assert_eq!(numbers(&playground.rebuild(&["--mode", "sync"]).ends(0).result(), keys), [19, 0, 1, 1, 0]);
+    assert_eq!(numbers(&playground.sync(), keys), [19, 0, 1, 1, 0]);
     fs::rename(files(&playground).join("d"), files(&playground).join("e")).unwrap();
-    assert_eq!(numbers(&playground.rebuild(&["--mode", "sync"]).ends(0).result(), keys), [0, 19, 0, 1, 0]);
+    assert_eq!(numbers(&playground.sync(), keys), [0, 19, 0, 1, 0]);
     assert_eq!(links(&playground)[&token], "e/07");
 }
 
@@ -253,12 +253,12 @@ fn law_16_a_record_goes_to_the_file_itself_before_a_link() {
     fs::write(at("notes.txt"), "old notes").unwrap();
     fs::create_dir(at("archive")).unwrap();
     fs::write(at("report.pdf"), "2024").unwrap();
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let (notes, report) = (share(&playground, "notes.txt"), share(&playground, "report.pdf"));
     fs::rename(at("notes.txt"), at("releases/5/notes.txt")).unwrap();
     fs::rename(at("report.pdf"), at("archive/report-2024.pdf")).unwrap();
     symlink("archive/report-2024.pdf", at("report-latest.pdf")).unwrap();
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     assert_eq!(links(&playground)[&notes], "releases/5/notes.txt");
     assert_eq!(links(&playground)[&report], "archive/report-2024.pdf");
 }
@@ -268,7 +268,7 @@ fn law_16_a_record_goes_to_the_file_itself_before_a_link() {
 fn law_16_an_undone_move_goes_to_no_other_users_file() {
     let playground = Playground::with_user();
     playground.write("1/d/x", "own");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = share(&playground, "d/x");
     fs::rename(files(&playground).join("d"), files(&playground).join("d2")).unwrap();
     let task = playground.rebuild(&["--mode", "sync"]).ends(0).json()["task_id"].as_str().unwrap().to_owned();
@@ -284,7 +284,7 @@ fn law_16_an_undone_move_goes_to_no_other_users_file() {
 fn law_16_an_undone_move_goes_below_no_broken_link() {
     let playground = Playground::with_user();
     playground.write("1/d/x", "own");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let token = share(&playground, "d/x");
     fs::rename(files(&playground).join("d"), files(&playground).join("d2")).unwrap();
     let task = playground.rebuild(&["--mode", "sync"]).ends(0).json()["task_id"].as_str().unwrap().to_owned();

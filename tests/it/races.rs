@@ -137,8 +137,8 @@ fn a_killed_run_loses_nothing_and_the_next_one_converges() {
     for n in 0..3_000 {
         playground.write(&format!("1/d{}/f{n}", n % 10), "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
-    playground.run(&["share", "create", "--user-id", "1", "d0/f0"]).ends(0);
+    playground.sync();
+    playground.share(1, "d0/f0");
     playground.remove("1/d0/f0");
     let mut random = crate::support::random::Random::new(7);
     for round in 0..10 {
@@ -159,7 +159,7 @@ fn a_killed_run_loses_nothing_and_the_next_one_converges() {
             assert_eq!(block_on(check), ["ok"]);
         }
     }
-    playground.rebuild(&["--mode", "full", "--force"]).ends(0);
+    playground.full();
     let result = playground.rebuild(&["--mode", "audit"]).ends(1).result();
     assert_eq!(
         (&result["missing_in_db"], &result["stale_in_db"], &result["orphaned_in_db"]),

@@ -198,8 +198,8 @@ fn law_10_after_a_disk_was_away_the_old_records_take_the_places_of_the_new() {
         playground.write(&format!("1/{name}"), "longer");
     }
     sync(&playground);
-    playground.run(&["share", "create", "--user-id", "1", "d"]).ends(0);
-    playground.run(&["share", "create", "--user-id", "1", "a"]).ends(0);
+    playground.share(1, "d");
+    playground.share(1, "a");
     let newer = playground.dump();
     let links = "SELECT path || ' ' || CASE WHEN token IN ('dead', 'alive') THEN token ELSE 'new' END FROM share_links \
                  JOIN stored_files ON stored_files.id = stored_file_id ORDER BY 1";
@@ -210,7 +210,7 @@ fn law_10_after_a_disk_was_away_the_old_records_take_the_places_of_the_new() {
     assert_eq!(query(&playground, ids), before, "the old ids, and no other record");
     assert_eq!(query(&playground, links), ["a new", "d dead", "d new", "e alive"]);
     // With the facts of today: the next run has nothing to do.
-    let audit = playground.rebuild(&[]).ends(0).result();
+    let audit = playground.in_step();
     assert_eq!((&audit["stale_in_db"], &audit["files_in_db"]), (&json!(0), &json!(5)));
     let restored = playground.dump();
     assert_eq!(numbers(&restore(&playground, &cleaned, &[]).ends(0)), [0, 0, 0, 4, 0]);
@@ -231,13 +231,13 @@ fn law_10_a_moved_record_takes_its_old_place_back_from_a_newer_record_of_its_fil
     let task = sync(&playground);
     rename(&playground, &[("z", "e")]);
     playground.rebuild(&["--mode", "sync", "--no-moves"]).ends(0);
-    playground.run(&["share", "create", "--user-id", "1", "e"]).ends(0);
+    playground.share(1, "e");
     let id = query(&playground, "SELECT CAST(stored_file_id AS TEXT) FROM share_links WHERE token = 'alive'");
     assert_eq!(numbers(&restore(&playground, &task, &[]).ends(0)), [1, 1, 0, 0, 0]);
     let owners = "SELECT CAST(stored_file_id AS TEXT) FROM share_links WHERE token <> 'dead'";
     assert_eq!(query(&playground, owners), [id[0].clone(), id[0].clone()]);
     let restored = playground.dump();
-    playground.rebuild(&[]).ends(0);
+    playground.in_step();
     assert_eq!(numbers(&restore(&playground, &task, &[]).ends(0)), [0, 0, 0, 1, 0]);
     assert_eq!(playground.dump(), restored);
 }
@@ -254,7 +254,7 @@ fn law_10_a_restore_is_undone_but_never_an_active_link() {
     let undone = restore(&playground, &restored, &[]).ends(0);
     assert_eq!((numbers(&undone), playground.dump()), ([2, 0, 0, 0, 0], after_clean));
     let restored = task(&restore(&playground, &cleaned, &[]).ends(0));
-    playground.run(&["share", "create", "--user-id", "1", "d"]).ends(0);
+    playground.share(1, "d");
     let undone = restore(&playground, &restored, &[]).ends(4);
     assert_eq!((numbers(&undone), codes(&undone)), ([1, 0, 0, 0, 1], vec!["record_shared".to_owned()]));
     assert_eq!(playground.paths(), ["1/b", "1/c", "1/d", "1/e"]);
@@ -309,7 +309,7 @@ fn law_10_what_a_person_did_meanwhile_is_a_told_conflict() {
 #[test]
 fn law_10_a_user_who_is_gone_is_a_told_conflict() {
     let playground = in_step();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     playground.write("2/x", "x");
     sync(&playground);
     playground.remove("2/x");
@@ -320,7 +320,7 @@ fn law_10_a_user_who_is_gone_is_a_told_conflict() {
     assert_eq!((numbers(&ran), codes(&ran)), ([1, 0, 0, 0, 1], vec!["user_gone".to_owned()]));
     let error = ran.result()["errors"][0].clone();
     assert_eq!((&error["user_id"], &error["path"]), (&json!(2), &json!("x")));
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     assert_eq!(numbers(&restore(&playground, &cleaned, &[]).ends(0)), [1, 0, 0, 1, 0]);
 }
 

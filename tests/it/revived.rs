@@ -23,14 +23,14 @@ fn law_10_a_revoked_link_is_not_brought_back_to_life() {
     for removes_user in [false, true] {
         let playground = Playground::with_user();
         let clean = || task(&playground.rebuild(&["--mode", "clean", "--force", "--max-delete", "100%"]).ends(0));
-        playground.run(&["user", "add", "anna", "--id", "2"]).ends(0);
+        playground.add_user("anna", 2);
         playground.write("2/k", "mine");
-        playground.rebuild(&["--mode", "sync"]).ends(0);
+        playground.sync();
         playground.remove("2/k");
         let cleaned = clean();
         playground.write("2/k", "mine");
-        playground.rebuild(&["--mode", "sync"]).ends(0);
-        let token = playground.run(&["share", "create", "--user-id", "2", "k"]).ends(0).out.trim().to_owned();
+        playground.sync();
+        let token = playground.share(2, "k");
         let restored = task(&restore(&playground, &cleaned, 0));
         assert_eq!(open(&playground), [token.as_str()], "the newer record's link goes to the old one");
         playground.run(&["share", "revoke", &token]).ends(0);
@@ -39,7 +39,7 @@ fn law_10_a_revoked_link_is_not_brought_back_to_life() {
             playground.run(&["user", "remove", "anna"]).ends(0);
             playground.run(&["user", "add", "bob", "--id", "2", "--prefix", "zz"]).ends(0);
             playground.write("zz/k", "a secret");
-            playground.rebuild(&["--mode", "sync"]).ends(0);
+            playground.sync();
             let ran = restore(&playground, &restored, 4);
             assert!(ran.out.contains("user_gone"), "{ran:?}");
             assert_eq!(
@@ -62,7 +62,7 @@ fn law_10_a_forgotten_journal_is_told() {
     for name in ["a", "b"] {
         playground.write(&format!("1/{name}"), "x");
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/a");
     let cleaned = task(&playground.rebuild(&["--mode", "clean", "--force"]).ends(0));
     playground.rebuild(&["--mode", "sync", "--journal-keep", "0"]).ends(0);

@@ -11,6 +11,7 @@ use crate::support::backend::{Backend, Kind};
 use crate::support::database::{self, TestDatabase};
 use crate::support::garage::is_seaweedfs;
 use crate::support::playground::block_on;
+use crate::support::skip::skip;
 
 /// Names that sort, escape and compare in every awkward way, as far as this server can hold them: a folder and a file of
 /// one name it cannot.
@@ -72,7 +73,7 @@ struct World {
 impl World {
     async fn with(keys: &[&str]) -> Option<Self> {
         if !is_seaweedfs() {
-            println!("not tested: there is no SeaweedFS server; see scripts/throwaway-seaweedfs.sh");
+            skip("needs SeaweedFS; see scripts/throwaway-seaweedfs.sh");
             return None;
         }
         let (backend, database) = (Backend::new(Kind::S3), TestDatabase::fresh());

@@ -6,16 +6,17 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use storm_index::index::{Access, Index, NewLink};
 
-use crate::support::database::{column, on_postgres};
+use crate::support::database::column;
 use crate::support::playground::{Playground, Ran, block_on};
 use crate::support::server::LONG;
+use crate::support::skip;
 
 /// User 1 with files `a`, `b` and `gone`, and a link to each; of `gone` the file is gone.
 fn shared() -> (Playground, Vec<String>) {
     let playground = Playground::with_user();
     let paths = ["a", "b", "gone"];
     paths.iter().for_each(|path| playground.write(&format!("1/{path}"), path));
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let tokens = paths.map(|path| playground.run(&["share", "create", "--user-id", "1", path]).ends(0).out);
     playground.remove("1/gone");
     (playground, tokens.map(|token| token.trim().to_owned()).to_vec())
@@ -126,8 +127,8 @@ fn what_names_two_links_or_none_revokes_nothing() {
 fn law_21_no_token_is_in_what_runs_and_their_reports_say() {
     let (playground, mut tokens) = shared();
     playground.write("1/dead", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
-    tokens.push(playground.run(&["share", "create", "--user-id", "1", "dead"]).ends(0).out.trim().to_owned());
+    playground.sync();
+    tokens.push(playground.share(1, "dead"));
     playground.run(&["share", "revoke", &tokens[3]]).ends(0);
     playground.remove("1/dead");
     let cleaned = playground.rebuild(&["-vv", "--mode", "clean", "--force", "--report", "r.ndjson"]).ends(0);
@@ -145,7 +146,7 @@ fn law_21_no_token_is_in_what_runs_and_their_reports_say() {
     for args in [&["task", "list", "--format", "json"][..], &["task", "show", &task, "--format", "json"]] {
         said.push(("task", playground.run(args).ends(0).out));
     }
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve(&[]);
     let run = server.rebuild(&key, &[LONG], r#"{"mode": "audit"}"#).is(200);
     let id = run.json()["task_id"].as_str().unwrap().to_owned();
@@ -220,7 +221,7 @@ fn what_nobody_could_read_is_not_made() {
 /// Where the database does not let go of it, its id is named.
 #[test]
 fn what_could_not_be_removed_again_is_named() {
-    if on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let (playground, _) = shared();

@@ -8,6 +8,7 @@ use crate::support::hanging::{Hanging, HangingDisk};
 use crate::support::playground::{Playground, block_on};
 use crate::support::relay::Relay;
 use crate::support::server::Server;
+use crate::support::skip;
 
 const TASKS: &str = "/api/v1/index/tasks";
 
@@ -17,7 +18,7 @@ const WRITES: &str = "default_transaction_isolation";
 #[test]
 fn law_15_a_disk_that_hangs_keeps_no_server_from_listening() {
     let playground = Playground::with_user();
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let Some(_disk) = HangingDisk::over(&playground.path("files")) else { return };
     let server = playground.serve(&["--startup-audit", "true"]);
     server.send("GET", "/health/live", &[], b"").is(200);
@@ -42,6 +43,9 @@ fn a_disk_that_begins_to_hang_keeps_no_server_from_its_end() {
 
 /// A playground on PostgreSQL, and a relay before its server; `None` where there is no such server.
 fn relayed() -> Option<(Playground, Relay)> {
+    if skip::unless_on_postgres() {
+        return None;
+    }
     let server = url::Url::parse(database::server()?).unwrap();
     let address = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap());
     Some((Playground::with_user(), Relay::before(&address)))
@@ -112,7 +116,7 @@ fn an_audit_that_ended_before_the_first_connection_of_a_server_takes_the_place_o
 #[test]
 fn a_server_that_cannot_write_is_not_ready_until_it_can_again() {
     let Some((playground, relay)) = relayed() else { return };
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let server = playground.serve_with(&["--lease-expiry", "2s"], |command| {
         command.env("DATABASE_URL", relay.url(&playground.index.url()));
     });
@@ -128,7 +132,7 @@ fn a_server_that_cannot_write_is_not_ready_until_it_can_again() {
 #[test]
 fn a_connection_that_dies_in_the_middle_of_a_statement_is_given_up() {
     let Some((playground, relay)) = relayed() else { return };
-    let key = playground.key(&["--admin"]);
+    let key = playground.admin_key();
     let hanging = Hanging::new();
     let server = playground.serve_with(&["--lease-expiry", "8s", "--log-format", "json"], |command| {
         command.env("DATABASE_URL", relay.url(&playground.index.url()));

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::database;
 use crate::support::playground::{Playground, Ran};
 use crate::support::s3::S3Server;
+use crate::support::skip;
 use crate::support::vacant::Vacant;
 
 /// Looks the run up whose id was printed.
@@ -66,7 +66,7 @@ fn a_run_that_cannot_see_the_folders_leaves_its_row() {
 fn a_dry_run_of_a_restore_leaves_its_row() {
     let playground = Playground::with_user();
     playground.write("1/a", "x");
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.remove("1/a");
     let cleaned = playground.rebuild(&["--mode", "clean", "--force"]).ends(0).json()["task_id"].clone();
     let cleaned = cleaned.as_str().unwrap();
@@ -82,7 +82,7 @@ fn a_dry_run_of_a_restore_leaves_its_row() {
 /// Looking makes no database, and needs none that can be written.
 #[test]
 fn where_no_row_can_be_left_none_is() {
-    if database::on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let playground = Playground::new();
@@ -90,7 +90,7 @@ fn where_no_row_can_be_left_none_is() {
     playground.rebuild(&["--storage", "/no/such/place"]).ends(4);
     playground.rebuild(&["--mode", "sync", "--dry-run", "--storage", "/no/such/place"]).ends(4);
     assert_eq!(playground.index.files().len(), 1, "only the directory");
-    playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+    playground.add_user("ann", 1);
     playground.rebuild(&["--database", &format!("{url}?mode=ro"), "--storage", "/no/such/place"]).ends(4);
     assert_eq!(playground.run(&["task", "list", "--format", "json"]).ends(0).json(), json!([]));
 }
@@ -98,7 +98,7 @@ fn where_no_row_can_be_left_none_is() {
 /// The one file is the whole index, whatever looked at it last.
 #[test]
 fn looking_leaves_nothing_beside_the_database() {
-    if database::on_postgres() {
+    if skip::unless_on_sqlite() {
         return;
     }
     let playground = Playground::with_user();

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::support::database::{self, TestDatabase, column};
 use crate::support::look::Unasked;
 use crate::support::playground::{Playground, Ran, block_on};
+use crate::support::skip;
 
 /// User 1 with some files, in step.
 fn with_files(names: &[&str]) -> Playground {
@@ -55,7 +56,7 @@ fn law_10_no_record_of_a_task_is_taken_for_a_newer_one() {
     restore(&playground, &deleted, &[]).ends(0);
     playground.write("1/b", "a longer one");
     full(&playground);
-    playground.run(&["share", "create", "--user-id", "1", "b"]).ends(0);
+    playground.share(1, "b");
     rename(&playground, "1/b", "1/a");
     full(&playground);
     assert_eq!(playground.paths(), ["1/a", "1/k"]);
@@ -78,7 +79,7 @@ fn law_10_a_restore_that_is_undone_leaves_each_record_the_facts_of_its_own_file(
     let changed = full(&playground);
     rename(&playground, "1/q", "1/p");
     sync(&playground);
-    playground.run(&["share", "create", "--user-id", "1", "p"]).ends(0);
+    playground.share(1, "p");
     let before = playground.dump();
     let restored = task(&restore(&playground, &changed, &[]).ends(0));
     assert_ne!(playground.dump(), before);
@@ -190,7 +191,7 @@ fn law_10_that_a_task_still_runs_is_told() {
 /// counted, not timed.
 #[test]
 fn law_10_a_restore_reads_no_more_than_a_few_rows_a_line() {
-    if !database::on_postgres() {
+    if skip::unless_on_postgres() {
         return;
     }
     let lines = 32_000;

@@ -150,7 +150,7 @@ fn law_10_a_moved_record_goes_back_to_an_empty_path() {
     assert_eq!((playground.dump(), file_ids(&playground)), before);
     assert_eq!(links(&playground), ["link-a a", "link-d/b d/b"]);
     // The next run finds the files by what names them.
-    let again = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    let again = playground.sync();
     assert_eq!((&again["records_moved"], &again["records_created"]), (&json!(2), &json!(0)));
     assert_eq!(
         after.iter().map(|row| row[..4].to_vec()).collect::<Vec<_>>(),
@@ -178,7 +178,7 @@ fn law_10_a_moved_record_goes_back_to_its_own_file() {
         assert_eq!(links(&playground), want);
         assert_eq!(file_ids(&playground), before.1);
         assert!(is_indexed || playground.dump() == before.0);
-        playground.rebuild(&[]).ends(0);
+        playground.in_step();
     }
 }
 
@@ -240,7 +240,7 @@ fn law_10_a_moved_record_that_was_deleted_since_comes_back_only_to_an_empty_path
     playground.sql("UPDATE share_links SET is_active = false");
     let task = moved(&playground, &[("a", "b")]);
     playground.remove("1/b");
-    playground.rebuild(&["--mode", "clean", "--force"]).ends(0);
+    playground.clean();
     playground.write("1/a", "another one");
     keeps(&playground, &task, &["a path_taken"]);
     playground.remove("1/a");
@@ -348,19 +348,19 @@ fn law_10_what_names_a_file_is_kept_by_an_undone_move() {
     playground.sql(&format!("UPDATE journal SET {}, {}", strip("before"), strip("after")));
     goes_back(&playground, &task, [1, 0, 0, 0, 0]);
     assert_eq!(file_ids(&playground), before);
-    assert_eq!(playground.rebuild(&["--mode", "sync"]).ends(0).result()["records_moved"], 1);
+    assert_eq!(playground.sync()["records_moved"], 1);
     // The disk was restored: the same content is another file.
     let task = moved(&playground, &[("b", "c")]);
     let (file, copy) = (playground.path("files/1/c"), playground.path("copy"));
     assert!(std::process::Command::new("cp").arg("-a").args([&file, &copy]).status().unwrap().success());
     std::fs::rename(&copy, &file).unwrap();
-    let refreshed = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    let refreshed = playground.sync();
     assert_eq!((&refreshed["identities_refreshed"], &refreshed["stale_in_db"]), (&json!(1), &json!(0)));
     let named = file_ids(&playground)[0].replace("c ", "b ");
     assert!(!before.contains(&named.replace("b ", "a ")));
     goes_back(&playground, &task, [1, 0, 0, 0, 0]);
     assert_eq!(file_ids(&playground), [named]);
-    assert_eq!(playground.rebuild(&["--mode", "sync"]).ends(0).result()["records_moved"], 1);
+    assert_eq!(playground.sync()["records_moved"], 1);
 }
 
 /// On an object store a content is known by its size and its strong tag, and a store that only counts proves nothing.

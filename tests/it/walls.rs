@@ -9,12 +9,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use storm_index::model::Prefix;
 use storm_index::storage::{Glance, Step, Storage};
 
+use crate::support::effort::Effort;
 use crate::support::playground::{Playground, block_on};
 
 #[test]
 fn law_17_links_show_no_other_users_files() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     playground.write("2/private/salary.txt", "salary");
     playground.write("1/own/file", "own");
     let link = |target: &str, name: &str| symlink(target, playground.path("files/1").join(name)).unwrap();
@@ -25,7 +26,7 @@ fn law_17_links_show_no_other_users_files() {
     link("own", "inside");
     link("own/file", "inside-file");
     link(playground.path("files/1/own/file").to_str().unwrap(), "inside-absolute");
-    let result = playground.rebuild(&["--mode", "sync"]).ends(0).result();
+    let result = playground.sync();
     assert_eq!((&result["unindexable_on_disk"], &result["records_created"]), (&4.into(), &5.into()), "{result}");
     let want = ["1/inside-absolute", "1/inside-file", "1/inside/file", "1/own/file", "2/private/salary.txt"];
     assert_eq!(playground.paths(), want);
@@ -38,18 +39,18 @@ fn law_17_links_show_no_other_users_files() {
 #[test]
 fn law_17_records_that_leaked_are_orphans() {
     let playground = Playground::with_user();
-    playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    playground.add_user("bob", 2);
     playground.write("2/private/salary.txt", "salary");
     playground.write("1/own", "own");
     symlink("../2/private", playground.path("files/1/peek")).unwrap();
     symlink("/etc/passwd", playground.path("files/1/peekfile")).unwrap();
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     playground.sql(
         "INSERT INTO stored_files (user_id, path, name, parent_path, created_at, updated_at) \
          SELECT 1, path, path, '', created_at, updated_at FROM (SELECT 'peek/salary.txt' AS path UNION ALL SELECT 'peekfile') \
          AS leaked, (SELECT created_at, updated_at FROM stored_files LIMIT 1) AS moment",
     );
-    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(0).result();
+    let result = playground.clean();
     assert_eq!((&result["orphaned_in_db"], &result["records_deleted"]), (&2.into(), &2.into()), "{result}");
     assert_eq!(playground.paths(), ["1/own", "2/private/salary.txt"]);
 }
@@ -64,7 +65,7 @@ fn law_17_a_prefix_that_is_a_link_is_never_emptied() {
     for key in ["1/a", "1/b", "teams/alpha/x", "2/c"] {
         playground.write(key, key);
     }
-    playground.rebuild(&["--mode", "sync"]).ends(0);
+    playground.sync();
     let files = playground.path("files");
     fs::rename(files.join("1"), playground.path("elsewhere")).unwrap();
     symlink(playground.path("elsewhere"), files.join("1")).unwrap();
@@ -85,7 +86,7 @@ fn law_17_a_prefix_that_is_a_link_is_never_emptied() {
     fs::rename(playground.path("elsewhere"), files.join("1")).unwrap();
     fs::remove_file(files.join("teams")).unwrap();
     fs::rename(files.join("groups"), files.join("teams")).unwrap();
-    playground.rebuild(&[]).ends(0);
+    playground.in_step();
 }
 
 /// A folder at the top that is a link is no user to adopt.
@@ -102,7 +103,7 @@ fn law_17_no_user_is_made_of_a_link() {
 /// ever shown.
 #[test]
 fn law_17_nothing_from_outside_is_shown_while_names_are_swapped() {
-    let swaps = if std::env::var_os("STORM_INDEX_TEST_NIGHTLY").is_some() { 500_000 } else { 100_000 };
+    let swaps = Effort::of_this_run().pick(20_000, 100_000, 500_000);
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("files");
     let secret = "secret of another user".repeat(3);

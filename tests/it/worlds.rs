@@ -255,7 +255,8 @@ async fn one_world_on(backend: &Backend, kind: Kind, seed: u64) {
     let mut random = Random::new(seed);
     let world = draw(&mut random);
     let request = Request { force: true, ..Request::new(*random.pick(&Mode::ALL)) };
-    let database = TestDatabase::fresh();
+    // What depends on an order must not depend on the database's own.
+    let database = if seed.is_multiple_of(2) { TestDatabase::in_language_order() } else { TestDatabase::fresh() };
     let index = Index::open(&database.url(), Access::Write).await.unwrap();
     let db = database.connect().await;
     build(&world, backend, &index, &db, &mut random).await;

@@ -5,12 +5,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use storm_index::index::{Access, Index};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::playground::block_on;
 
@@ -23,6 +23,13 @@ pub(crate) fn server() -> Option<&'static str> {
 /// Tells whether the tests run on PostgreSQL.
 pub(crate) fn on_postgres() -> bool {
     server().is_some()
+}
+
+/// How a database of the server orders texts for which nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Texts {
+    ByBytes,
+    ByLanguage,
 }
 
 /// The database of one test, which goes with this value.
@@ -40,29 +47,30 @@ impl TestDatabase {
         }
     }
 
-    /// Makes a database that has the tables, and nothing in them.
+    /// Makes a database that has the tables, and nothing in them: a copy of a template, which the first test makes.
     pub(crate) fn fresh() -> Self {
-        static TEMPLATE: OnceLock<String> = OnceLock::new();
-        if !on_postgres() {
-            return Self::blank();
+        match server() {
+            None => {
+                let database = Self::blank();
+                std::fs::copy(template::sqlite(), database.file().unwrap()).unwrap();
+                database
+            }
+            Some(server) => Self::made(&format!("TEMPLATE {}", template::postgres(server, Texts::ByBytes))),
         }
-        let template = TEMPLATE.get_or_init(|| {
-            let template = Self::made("TEMPLATE template0");
-            apart(|| async { Index::open(&template.url(), Access::Write).await.unwrap().close().await });
-            let Self::Postgres { name, .. } = &template else { unreachable!() };
-            let name = name.clone();
-            // It stays for the tests to come; the server goes with all of it.
-            std::mem::forget(template);
-            name
-        });
-        Self::made(&format!("TEMPLATE {template}"))
+    }
+
+    /// As [`Self::fresh`], where the database orders texts by a language unless it is told otherwise; SQLite never does.
+    pub(crate) fn in_language_order() -> Self {
+        match server() {
+            None => Self::fresh(),
+            Some(server) => Self::made(&format!("TEMPLATE {}", template::postgres(server, Texts::ByLanguage))),
+        }
     }
 
     /// Makes a database of the server, in some special way.
     pub(crate) fn made(how: &str) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let server = server().unwrap();
-        let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("t{}", Uuid::now_v7().simple());
         let create = format!("CREATE DATABASE {name} {how}");
         apart(|| async { execute(&open(server).await, &create).await });
         Self::Postgres { server, name }
@@ -71,12 +79,16 @@ impl TestDatabase {
     /// Returns the URL that the program is given.
     pub(crate) fn url(&self) -> String {
         match self {
-            Self::Sqlite(dir) => format!("sqlite://{}", dir.path().join("i.sqlite3").display()),
-            Self::Postgres { server, name } => {
-                let mut url = url::Url::parse(server).unwrap();
-                url.set_path(name);
-                url.to_string()
-            }
+            Self::Sqlite(_) => format!("sqlite://{}", self.file().unwrap().display()),
+            Self::Postgres { server, name } => url_of(server, name),
+        }
+    }
+
+    /// Returns the path of the SQLite file.
+    fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Sqlite(dir) => Some(dir.path().join("i.sqlite3")),
+            Self::Postgres { .. } => None,
         }
     }
 
@@ -90,7 +102,7 @@ impl TestDatabase {
     /// Connects as another program.
     pub(crate) async fn connect(&self) -> DatabaseConnection {
         match self {
-            Self::Sqlite(dir) => open_file(&dir.path().join("i.sqlite3")).await,
+            Self::Sqlite(_) => open_file(&self.file().unwrap()).await,
             Self::Postgres { .. } => open(&self.url()).await,
         }
     }
@@ -105,6 +117,78 @@ impl Drop for TestDatabase {
                 let _ = open(server).await.execute_unprepared(&drop).await;
             });
         }
+    }
+}
+
+/// The URL of a database of a server.
+fn url_of(server: &str, name: &str) -> String {
+    let mut url = url::Url::parse(server).unwrap();
+    url.set_path(name);
+    url.to_string()
+}
+
+/// Makes the tables.
+async fn migrate(url: &str) {
+    Index::open(url, Access::Write).await.unwrap().close().await;
+}
+
+/// Databases to copy: with the tables, and nothing in them. Tests are processes of their own, so each looks whether another
+/// has made one; a changed program makes another one.
+mod template {
+    use std::path::{Path, PathBuf};
+    use std::sync::OnceLock;
+    use std::time::UNIX_EPOCH;
+
+    use super::{Texts, apart, column, execute, migrate, open, url_of};
+
+    /// Returns the path of the SQLite file.
+    pub(super) fn sqlite() -> &'static Path {
+        static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+        TEMPLATE.get_or_init(|| {
+            let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+            let path = directory.join(format!("{}.sqlite3", name()));
+            if !path.exists() {
+                let new = tempfile::tempdir_in(directory).unwrap();
+                let file = new.path().join("i.sqlite3");
+                apart(|| async { migrate(&format!("sqlite://{}", file.display())).await });
+                // It is there at once or not at all; of several, the last one stays.
+                std::fs::rename(&file, &path).unwrap();
+            }
+            path
+        })
+    }
+
+    /// Returns the name of the database on the server.
+    pub(super) fn postgres(server: &str, texts: Texts) -> &'static str {
+        static TEMPLATES: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
+        let (how, kind) = match texts {
+            Texts::ByBytes => ("", "bytes"),
+            Texts::ByLanguage => (" LOCALE_PROVIDER icu ICU_LOCALE 'en-US'", "language"),
+        };
+        TEMPLATES[texts as usize].get_or_init(|| {
+            let name = format!("{}_{kind}", name());
+            apart(|| async {
+                let db = open(server).await;
+                // One makes it, others wait; the lock ends with the connection.
+                execute(&db, "SELECT pg_advisory_lock(1)").await;
+                let there = format!("SELECT datname::text FROM pg_database WHERE datname = '{name}'");
+                if column(&db, &there).await.is_empty() {
+                    let new = format!("new_{name}");
+                    execute(&db, &format!("CREATE DATABASE {new} TEMPLATE template0{how}")).await;
+                    migrate(&url_of(server, &new)).await;
+                    execute(&db, &format!("ALTER DATABASE {new} RENAME TO {name}")).await;
+                }
+                db.close().await.unwrap();
+            });
+            name
+        })
+    }
+
+    /// The name of what this program makes.
+    fn name() -> String {
+        let program = std::env::current_exe().unwrap().metadata().unwrap();
+        let built = program.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
+        format!("template_{}", built.as_nanos())
     }
 }
 

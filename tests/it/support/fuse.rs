@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,8 @@ use std::thread::JoinHandle;
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, StatxTimestamp, makedev, statx};
 use unicode_normalization::UnicodeNormalization as _;
+
+use super::skip::{skip, unless_root};
 
 /// Which names open one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,24 +84,15 @@ pub(crate) struct FuseDisk {
     server: Option<JoinHandle<()>>,
 }
 
-/// Tells whether the tests run as root; says so if they do not.
-pub(crate) fn is_root() -> bool {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-    if !is_root {
-        println!("skipped: only root mounts file systems");
-    }
-    is_root
-}
-
 impl FuseDisk {
-    /// Shows the directory `below` at `mount`. `None`, with the reason on stdout, on a machine without FUSE or for users who
-    /// may not mount.
+    /// Shows the directory `below` at `mount`. `None`, and the test counts as skipped, on a machine without FUSE or for
+    /// users who may not mount.
     pub(crate) fn new(below: &Path, mount: &Path, manners: Manners) -> Option<Self> {
         if !Path::new("/dev/fuse").exists() {
-            println!("skipped: there is no /dev/fuse");
+            skip("needs /dev/fuse");
             return None;
         }
-        if !is_root() {
+        if unless_root("mounting") {
             return None;
         }
         let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();

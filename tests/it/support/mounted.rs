@@ -3,22 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::fuse::is_root;
+use super::skip::{skip, unless_root};
 
 /// A mounted file system, which is unmounted with this value.
 pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    /// Mounts one; the arguments are those of `mount` before the directory. `None`, with the reason on stdout, where that is
-    /// not possible.
+    /// Mounts one; the arguments are those of `mount` before the directory. `None`, and the test counts as skipped, where
+    /// that is not possible.
     pub(crate) fn new(args: &[&str], at: &Path) -> Option<Self> {
-        if !is_root() {
+        if unless_root("mounting") {
             return None;
         }
         std::fs::create_dir_all(at).unwrap();
         let ran = Command::new("mount").args(args).arg(at).output().unwrap();
         if !ran.status.success() {
-            println!("skipped: mount {args:?}: {}", String::from_utf8_lossy(&ran.stderr).trim());
+            skip(&format!("mount {args:?}: {}", String::from_utf8_lossy(&ran.stderr).trim()));
             return None;
         }
         Some(Self(at.to_owned()))
@@ -34,7 +34,7 @@ impl Mounted {
         std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
         let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image).output();
         if !made.as_ref().is_ok_and(|made| made.status.success()) {
-            println!("skipped: mkfs.ext4: {made:?}");
+            skip(&format!("needs mkfs.ext4: {made:?}"));
             return None;
         }
         Self::new(&["-o", "loop", "-t", "ext4", image.to_str().unwrap()], at)

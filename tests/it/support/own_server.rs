@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::geteuid;
 use sea_orm::{ConnectOptions, Database};
 use tempfile::TempDir;
 
-use super::playground::block_on;
+use super::playground::{block_on, quick_dir};
 
 pub(crate) struct OwnServer {
     home: TempDir,
@@ -26,9 +27,9 @@ impl OwnServer {
         let programs = Command::new(script).arg("--programs").output().unwrap();
         assert!(programs.status.success(), "{programs:?}");
         let programs = PathBuf::from(String::from_utf8(programs.stdout).unwrap().trim());
-        let home = tempfile::tempdir().unwrap();
+        let home = quick_dir(1 << 30);
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        if is_root() {
+        if geteuid().is_root() {
             assert!(Command::new("chown").arg("postgres").arg(home.path()).status().unwrap().success());
         }
         let mut server = Self { home, programs, port: free_port(), child: None };
@@ -44,7 +45,7 @@ impl OwnServer {
 
     /// A program of PostgreSQL on the data of this server; the server refuses to run as root.
     fn program(&self, name: &str) -> Command {
-        let mut command = if is_root() {
+        let mut command = if geteuid().is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(self.programs.join(name));
             command
@@ -108,9 +109,4 @@ fn free_port() -> u16 {
     let some = std::iter::repeat_with(|| 20_000 + RandomState::new().build_hasher().finish() % 12_000);
     let mut ports = some.map(|port| u16::try_from(port).unwrap());
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout == b"0\n"
 }

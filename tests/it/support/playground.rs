@@ -1,11 +1,16 @@
-//! A directory with files and an index, and the real binary to run on them.
+//! A directory with files and an index: the real binary to run on them, and the library for what only sets the scene.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use sea_orm::DatabaseConnection;
 use serde_json::Value;
+use storm_index::http::Secret;
+use storm_index::index::{Access, Index, NewKey, NewLink, NewUser};
+use storm_index::reconcile::{Answer, Mode, Reconciler, Request, Silent};
+use storm_index::storage;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::database::{self, TestDatabase};
 
@@ -79,9 +84,83 @@ impl Playground {
 
     /// With user 1, who owns `1/`.
     pub(crate) fn with_user() -> Self {
-        let playground = Self::new();
-        playground.run(&["user", "add", "ann", "--id", "1"]).ends(0);
+        let playground = Self { index: TestDatabase::fresh(), ..Self::new() };
+        playground.add_user("ann", 1);
         playground
+    }
+
+    /// Opens the index with the library.
+    fn with_index<T>(&self, act: impl AsyncFnOnce(&Index) -> T) -> T {
+        block_on(async {
+            let index = Index::open(&self.index.url(), Access::Write).await.unwrap();
+            let done = act(&index).await;
+            index.close().await;
+            done
+        })
+    }
+
+    /// Adds a user who owns what lies below the id.
+    pub(crate) fn add_user(&self, name: &str, id: i64) {
+        let new = NewUser { name: name.to_owned(), id: Some(id), prefix: None };
+        self.with_index(async |index| index.add_user(new).await.unwrap());
+    }
+
+    /// Shares a file, and returns the token.
+    pub(crate) fn share(&self, user: i64, path: &str) -> String {
+        let token = Uuid::now_v7().simple().to_string();
+        let new = NewLink { user, path: path.to_owned(), token: token.clone().into(), expires_at: None };
+        self.with_index(async |index| index.create_link(new).await.unwrap());
+        token
+    }
+
+    /// Makes an admin's key for user ann, and returns its secret.
+    pub(crate) fn admin_key(&self) -> String {
+        let Secret { text, prefix, hash } = Secret::make().unwrap();
+        let new = NewKey { user: "ann".into(), name: String::new(), prefix, hash, is_admin: true, expires_at: None };
+        self.with_index(async |index| index.create_key(new).await.unwrap());
+        text
+    }
+
+    /// Runs the reconciler of the library to a good end, and returns the result.
+    #[track_caller]
+    fn reconcile(&self, request: &Request) -> Value {
+        let storage = storage::open(self.path("files").to_str().unwrap()).unwrap();
+        let report =
+            self.with_index(async |index| Reconciler::new(&storage, index).run(request, &mut Silent).await.unwrap());
+        let Answer { status, result, .. } = Answer::from(&report);
+        assert!(status == "SUCCESSFUL" && result.refusal.is_none() && result.errors.is_empty(), "{status}: {result:?}");
+        serde_json::to_value(result).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn sync(&self) -> Value {
+        self.reconcile(&Request::new(Mode::Sync))
+    }
+
+    #[track_caller]
+    pub(crate) fn clean(&self) -> Value {
+        self.reconcile(&Request { force: true, ..Request::new(Mode::Clean) })
+    }
+
+    #[track_caller]
+    pub(crate) fn full(&self) -> Value {
+        self.reconcile(&Request { force: true, ..Request::new(Mode::Full) })
+    }
+
+    /// Audits, and checks that there is no drift.
+    #[track_caller]
+    pub(crate) fn in_step(&self) -> Value {
+        let result = self.reconcile(&Request::new(Mode::Audit));
+        assert_eq!(drift(&result), 0, "{result}");
+        result
+    }
+
+    /// Audits, and checks that there is drift.
+    #[track_caller]
+    pub(crate) fn drifted(&self) -> Value {
+        let result = self.reconcile(&Request::new(Mode::Audit));
+        assert_ne!(drift(&result), 0, "{result}");
+        result
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -128,6 +207,9 @@ impl Playground {
     /// As [`Self::run`], by somebody who may read no more than everybody may, and write into the index.
     pub(crate) fn run_as_nobody(&self, args: &[&str]) -> Ran {
         use std::os::unix::fs::PermissionsExt as _;
+        if !rustix::process::geteuid().is_root() {
+            return self.run(args);
+        }
         let nobody = Self::nobody_binary();
         for path in [self.dir.path().to_owned()].into_iter().chain(self.index.files()) {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -168,6 +250,12 @@ impl Playground {
             database::rows(&db, query).await
         })
     }
+}
+
+/// How much is out of step, by the result of an audit.
+fn drift(result: &Value) -> u64 {
+    let counts = ["missing_in_db", "orphaned_in_db", "stale_in_db", "moved_in_db"];
+    counts.map(|count| result[count].as_u64().unwrap()).iter().sum()
 }
 
 /// The statement that remembers a file system at `path` that is not there.
