@@ -71,7 +71,9 @@ impl OwnServer {
                     break;
                 }
                 let mut options = ConnectOptions::new(self.url("postgres"));
-                options.max_connections(1).sqlx_logging(false).connect_timeout(Duration::from_secs(60));
+                options.max_connections(1).sqlx_logging(false);
+                // A port at which nothing listens is asked until this has passed; by then the server may have ended.
+                options.connect_timeout(Duration::from_secs(1)).acquire_timeout(Duration::from_secs(1));
                 if block_on(async { Database::connect(options).await.is_ok() }) {
                     self.child = Some(child);
                     return;
