@@ -389,7 +389,7 @@ fn an_audit_of_a_blank_database_leaves_it_blank() {
     }
     let playground = Playground::new();
     playground.write("1/a", "x");
-    assert_eq!(playground.in_step()["unclaimed_on_disk"], 1);
+    assert_eq!(playground.rebuild(&[]).ends(0).result()["unclaimed_on_disk"], 1);
     playground.rebuild(&["--adopt"]).ends(1);
     playground.run(&["user", "list"]).ends(0);
     let tables = "SELECT CAST(tablename AS text) FROM pg_tables WHERE schemaname = 'public'";

@@ -90,9 +90,9 @@ impl Playground {
     }
 
     /// Opens the index with the library.
-    fn with_index<T>(&self, act: impl AsyncFnOnce(&Index) -> T) -> T {
+    fn with_index<T>(&self, access: Access, act: impl AsyncFnOnce(&Index) -> T) -> T {
         block_on(async {
-            let index = Index::open(&self.index.url(), Access::Write).await.unwrap();
+            let index = Index::open(&self.index.url(), access).await.unwrap();
             let done = act(&index).await;
             index.close().await;
             done
@@ -102,14 +102,14 @@ impl Playground {
     /// Adds a user who owns what lies below the id.
     pub(crate) fn add_user(&self, name: &str, id: i64) {
         let new = NewUser { name: name.to_owned(), id: Some(id), prefix: None };
-        self.with_index(async |index| index.add_user(new).await.unwrap());
+        self.with_index(Access::Write, async |index| index.add_user(new).await.unwrap());
     }
 
     /// Shares a file, and returns the token.
     pub(crate) fn share(&self, user: i64, path: &str) -> String {
         let token = Uuid::now_v7().simple().to_string();
         let new = NewLink { user, path: path.to_owned(), token: token.clone().into(), expires_at: None };
-        self.with_index(async |index| index.create_link(new).await.unwrap());
+        self.with_index(Access::Write, async |index| index.create_link(new).await.unwrap());
         token
     }
 
@@ -117,7 +117,7 @@ impl Playground {
     pub(crate) fn admin_key(&self) -> String {
         let Secret { text, prefix, hash } = Secret::make().unwrap();
         let new = NewKey { user: "ann".into(), name: String::new(), prefix, hash, is_admin: true, expires_at: None };
-        self.with_index(async |index| index.create_key(new).await.unwrap());
+        self.with_index(Access::Write, async |index| index.create_key(new).await.unwrap());
         text
     }
 
@@ -125,8 +125,10 @@ impl Playground {
     #[track_caller]
     fn reconcile(&self, request: &Request) -> Value {
         let storage = storage::open(self.path("files").to_str().unwrap()).unwrap();
+        let access = if request.writes() { Access::Write } else { Access::Read };
         let report =
-            self.with_index(async |index| Reconciler::new(&storage, index).run(request, &mut Silent).await.unwrap());
+            self.with_index(access, async |index| Reconciler::new(&storage, index).run(request, &mut Silent).await);
+        let report = report.unwrap();
         let Answer { status, result, .. } = Answer::from(&report);
         assert!(status == "SUCCESSFUL" && result.refusal.is_none() && result.errors.is_empty(), "{status}: {result:?}");
         serde_json::to_value(result).unwrap()
