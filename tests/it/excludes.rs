@@ -65,7 +65,7 @@ fn law_11_a_rename_out_of_what_is_excluded_is_carried() {
         playground.write(key, key);
     }
     playground.sync();
-    let token = playground.run(&["share", "create", "--user-id", "1", "cache/a"]).ends(0).out;
+    let token = playground.share(1, "cache/a");
     std::fs::rename(playground.path("files/1/cache/a"), playground.path("files/1/a")).unwrap();
     playground.write("1/new", "new");
     let without = playground.rebuild(&["--mode", "full", "--force", "--exclude", "cache/"]).ends(0).result();

@@ -21,7 +21,7 @@ fn each_kind_of_path_is_explained() {
     }
     std::fs::hard_link(playground.path("files/1/copy"), playground.path("files/1/copy2")).unwrap();
     playground.sync();
-    let token = playground.run(&["share", "create", "--user-id", "1", "shared"]).ends(0).out;
+    let token = playground.share(1, "shared");
     for key in ["gone", "shared"] {
         playground.remove(&format!("1/{key}"));
     }
@@ -142,7 +142,7 @@ fn what_is_explained_is_what_the_next_full_run_does() {
     std::fs::hard_link(at("copy"), at("copy2")).unwrap();
     playground.sync();
     playground.share(1, "shared");
-    let dead = playground.run(&["share", "create", "--user-id", "1", "dead"]).ends(0).out;
+    let dead = playground.share(1, "dead");
     playground.run(&["share", "revoke", dead.trim()]).ends(0);
     ["1/orphan", "1/shared", "1/dead"].into_iter().for_each(|key| playground.remove(key));
     playground.write("1/stale", "and longer");

@@ -117,7 +117,7 @@ fn law_07_an_emptied_but_right_storage_is_truth() {
     // Within the limits of law 8.
     let playground = synced(11);
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
-    let result = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
+    let result = playground.refused(&forced(Mode::Clean));
     assert_eq!(result["refusal"]["code"], "too_many_deletions");
 }
 
@@ -461,10 +461,7 @@ fn law_07_a_storage_that_takes_no_marker_loses_no_record() {
     playground.write(".storm-index", "a file");
     playground.sync();
     playground.remove("1/f0");
-    assert_eq!(
-        playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result()["refusal"]["code"],
-        "storage_unbound"
-    );
+    assert_eq!(playground.refused(&forced(Mode::Clean))["refusal"]["code"], "storage_unbound");
     assert_eq!(std::fs::read_to_string(playground.path("files/.storm-index")).unwrap(), "a file");
 }
 
@@ -656,7 +653,7 @@ fn law_07_an_object_in_the_place_of_the_marker_is_never_overwritten() {
             // The owner's way out, as the message says.
             std::fs::rename(&place, playground.path("files/1-moved-away")).unwrap();
             if is_bound && records {
-                playground.rebuild(&["--mode", "sync"]).ends(3);
+                playground.refused(&Request::new(Mode::Sync));
                 playground.run(&["storage", "bind", "--force"]).ends(0);
                 assert_eq!(bound(&playground), known);
             }
@@ -790,7 +787,7 @@ fn law_07_a_wrong_storage_is_told_before_its_folders() {
 #[test]
 fn law_07_an_outlook_says_what_a_run_says() {
     let playground = synced(3);
-    let token = playground.run(&["share", "create", "--user-id", "1", "f0"]).ends(0).out;
+    let token = playground.share(1, "f0");
     let status = |exit| {
         let args = ["storage", "status", "--identity", "none", "--format", "json"];
         playground.run(&args).ends(exit).json()

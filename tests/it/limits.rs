@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::playground::{Playground, gone_mount};
+use storm_index::reconcile::{Mode, Request};
+
+use crate::support::playground::{Playground, dry, forced, gone_mount};
 
 /// Law 8 where it is applied: nothing goes, and the flag of the message lets it go.
 #[test]
@@ -19,8 +21,8 @@ fn law_08_a_refusal_keeps_everything_and_names_its_flag() {
     playground.remove("2/a");
     playground.write("2/new", "x");
     let before = playground.paths();
-    let dry = playground.rebuild(&["--mode", "full", "--dry-run"]).ends(3).result();
-    let real = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+    let dry = playground.refused(&dry(Mode::Full));
+    let real = playground.refused(&forced(Mode::Full));
     for key in ["orphaned_in_db", "records_deleted", "records_skipped", "records_created", "refusal"] {
         assert_eq!(dry[key], real[key], "{key}");
     }
@@ -89,10 +91,10 @@ fn law_08_a_run_in_doubt_does_not_disarm_the_next_one() {
     playground.write("1/new", "x");
     // As if a file system had been mounted there, and is gone.
     playground.sql(&gone_mount("1/usb"));
-    let doubtful = playground.rebuild(&["--mode", "full", "--force"]).ends(4).result();
+    let doubtful = playground.troubled(&forced(Mode::Full));
     assert_eq!((&doubtful["incomplete_users"], &doubtful["records_created"]), (&json!([1]), &1.into()));
     playground.sql("DELETE FROM mounts");
-    let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+    let refused = playground.refused(&forced(Mode::Full));
     assert_eq!((&refused["orphaned_in_db"], &refused["records_deleted"]), (&12.into(), &0.into()));
 }
 
@@ -107,7 +109,7 @@ fn law_08_what_was_refused_to_one_is_not_held_against_another() {
     (0..150).for_each(|n| playground.remove(&format!("1/f{n}")));
     // A folder that nobody owns becomes a user's in the very run that is refused.
     (0..60).for_each(|n| playground.write(&format!("7/f{n}"), "x"));
-    playground.rebuild(&["--mode", "full", "--force", "--adopt"]).ends(3);
+    playground.refused(&Request { adopt: true, ..forced(Mode::Full) });
     (11..500).for_each(|n| playground.write(&format!("2/f{n}"), "x"));
     playground.sync();
     (0..11).for_each(|n| playground.remove(&format!("2/f{n}")));
@@ -134,7 +136,7 @@ fn law_08_a_small_past_does_not_open_the_present() {
     (5..60).for_each(|n| playground.write(&format!("1/f{n}"), "x"));
     playground.sync();
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
-    let refused = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
+    let refused = playground.refused(&forced(Mode::Clean));
     assert!(refused["refusal"]["message"].as_str().unwrap().contains("60 of the 60"), "{refused}");
 }
 
@@ -161,11 +163,11 @@ fn law_08_a_run_that_ends_badly_or_beside_the_point_settles_nothing() {
             child.wait().unwrap();
             assert!(playground.paths().len() >= 10_201);
         } else {
-            playground.rebuild(&["--mode", "full", "--force"]).ends(3);
+            playground.refused(&forced(Mode::Full));
             let young = playground.rebuild(&["--mode", "full", "--force", "--min-age", "1d"]).ends(0).result();
             assert_eq!(young["records_skipped"], 111);
         }
-        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        let refused = playground.refused(&forced(Mode::Full));
         assert_eq!(refused["records_deleted"], 0);
     }
 }
@@ -176,7 +178,7 @@ fn law_08_a_run_that_ends_badly_or_beside_the_point_settles_nothing() {
 fn law_08_additions_for_others_do_not_soften_the_limit_on_all() {
     let playground = Playground::with_user();
     for user in ["2", "3"] {
-        playground.run(&["user", "add", &format!("u{user}"), "--id", user]).ends(0);
+        playground.add_user(&format!("u{user}"), user.parse().unwrap());
     }
     for user in [1, 2] {
         (0..99).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
@@ -187,7 +189,7 @@ fn law_08_additions_for_others_do_not_soften_the_limit_on_all() {
     }
     (0..100).for_each(|n| playground.write(&format!("3/f{n}"), "x"));
     for _ in 0..2 {
-        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        let refused = playground.refused(&forced(Mode::Full));
         assert!(refused["refusal"]["message"].as_str().unwrap().contains("120 of the 198"), "{refused}");
     }
     playground.rebuild(&["--mode", "full", "--force", "--user-id", "3"]).ends(0);
@@ -202,9 +204,9 @@ fn law_08_a_sync_between_two_cleans_does_not_disarm_the_second() {
     playground.sync();
     std::fs::remove_dir_all(playground.path("files/1")).unwrap();
     (0..201).for_each(|n| playground.write(&format!("1/new{n}"), "x"));
-    playground.rebuild(&["--mode", "clean", "--force"]).ends(3);
+    playground.refused(&forced(Mode::Clean));
     assert_eq!(playground.sync()["records_created"], 201);
-    let refused = playground.rebuild(&["--mode", "clean", "--force"]).ends(3).result();
+    let refused = playground.refused(&forced(Mode::Clean));
     assert_eq!(refused["records_deleted"], 0, "{refused}");
 }
 
@@ -213,7 +215,7 @@ fn law_08_a_sync_between_two_cleans_does_not_disarm_the_second() {
 fn law_08_the_third_refusal_is_as_firm_as_the_first() {
     let playground = Playground::with_user();
     for user in ["2", "3"] {
-        playground.run(&["user", "add", &format!("u{user}"), "--id", user]).ends(0);
+        playground.add_user(&format!("u{user}"), user.parse().unwrap());
     }
     for user in [1, 2] {
         (0..99).for_each(|n| playground.write(&format!("{user}/f{n}"), "x"));
@@ -224,7 +226,7 @@ fn law_08_the_third_refusal_is_as_firm_as_the_first() {
     }
     (0..100).for_each(|n| playground.write(&format!("3/f{n}"), "x"));
     for _ in 0..4 {
-        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        let refused = playground.refused(&forced(Mode::Full));
         assert!(refused["refusal"]["message"].as_str().unwrap().contains("120 of the 198"), "{refused}");
     }
 }
@@ -240,11 +242,11 @@ fn law_08_what_was_not_judged_settles_nothing() {
         playground.sync();
         (0..150).for_each(|n| playground.remove(&format!("1/old{n:03}")));
         (0..200).for_each(|n| playground.write(&format!("1/new{n:03}"), "y"));
-        playground.rebuild(&["--mode", "full", "--force"]).ends(3);
+        playground.refused(&forced(Mode::Full));
         (0..deleted).for_each(|n| playground.remove(&format!("1/other{n}")));
         let done = playground.rebuild(&[&["--mode", "full", "--force"], &without[..]].concat()).ends(0).result();
         assert_eq!(done["records_deleted"], deleted, "{done}");
-        let refused = playground.rebuild(&["--mode", "full", "--force"]).ends(3).result();
+        let refused = playground.refused(&forced(Mode::Full));
         assert_eq!(refused["records_deleted"], 0, "{without:?}");
     }
 }

@@ -6,8 +6,10 @@ use std::process::Command;
 
 use serde_json::json;
 
+use storm_index::reconcile::Mode;
+
 use crate::support::mounted::Mounted;
-use crate::support::playground::Playground;
+use crate::support::playground::{Playground, forced};
 
 /// Mounts the directory `from` a second time.
 fn bind(from: &Path, at: &Path) -> Option<Mounted> {
@@ -48,13 +50,13 @@ fn law_18_records_of_a_file_system_that_has_gone_are_kept() {
     // Another one in its place is not believed either.
     let other = remount(&playground);
     playground.write("1/usb/other", "x");
-    let result = playground.rebuild(&FULL).ends(4).result();
+    let result = playground.troubled(&forced(Mode::Full));
     assert_eq!((&result["records_deleted"], &result["records_created"]), (&0.into(), &1.into()), "{result}");
     drop(other);
     // Until it is forgotten: what the storage shows counts then.
     playground.run(&["storage", "mounts", "forget", "1/usb"]).ends(0);
     playground.run(&["storage", "mounts", "forget", "1/usb"]).ends(2);
-    let result = playground.rebuild(&FULL).ends(0).result();
+    let result = playground.full();
     assert_eq!(result["records_deleted"], 41, "{result}");
 }
 
@@ -72,13 +74,13 @@ fn law_18_a_file_system_with_the_same_files_takes_the_place() {
     let other = remount(&playground);
     copies(&copy, &usb);
     fs::remove_file(usb.join("00")).unwrap();
-    let result = playground.rebuild(&FULL).ends(0).result();
+    let result = playground.full();
     assert_eq!((&result["records_deleted"], &result["identities_refreshed"]), (&1.into(), &39.into()), "{result}");
     drop(other);
-    playground.rebuild(&FULL).ends(4);
+    playground.troubled(&forced(Mode::Full));
     // And the same files in the folder itself end the watch over it.
     copies(&copy, &usb);
-    playground.rebuild(&FULL).ends(0);
+    playground.full();
     let list = playground.run(&["storage", "mounts", "list", "--format", "json"]).ends(0).json();
     assert_eq!(list, json!([]));
 }
@@ -99,12 +101,12 @@ fn law_18_a_prefix_that_was_a_mount_is_not_emptied() {
     playground.sync();
     drop((one, two));
     playground.remove("3/a");
-    let result = playground.rebuild(&FULL).ends(4).result();
+    let result = playground.troubled(&forced(Mode::Full));
     assert_eq!((&result["records_deleted"], &result["incomplete_users"]), (&1.into(), &json!([1, 2])), "{result}");
     // The mount points themselves may be gone as well.
     fs::remove_dir(files.join("1")).unwrap();
     fs::remove_dir(files.join("disks")).unwrap();
-    playground.rebuild(&FULL).ends(4);
+    playground.troubled(&forced(Mode::Full));
     for user in ["1", "2"] {
         playground.rebuild(&[&FULL[..], &["--user-id", user]].concat()).ends(4);
     }
@@ -124,7 +126,7 @@ fn law_18_a_bind_mount_of_another_file_system_is_not_believed() {
     };
     drop(mounted);
     let _bound = bind(&playground.path("host"), &playground.path("files/1/usb")).unwrap();
-    let result = playground.rebuild(&FULL).ends(4).result();
+    let result = playground.troubled(&forced(Mode::Full));
     assert_eq!(
         (&result["records_deleted"], &result["errors"][0]["code"]),
         (&0.into(), &json!("mount_missing")),
@@ -142,9 +144,9 @@ fn law_18_a_bind_mount_of_the_same_file_system_is_noticed() {
         return;
     };
     drop(mounted);
-    assert_eq!(playground.rebuild(&FULL).ends(4).result()["records_deleted"], 0);
+    assert_eq!(playground.troubled(&forced(Mode::Full))["records_deleted"], 0);
     let _again = bind(&playground.path("host"), &playground.path("files/1/usb")).unwrap();
-    assert_eq!(playground.rebuild(&FULL).ends(0).result()["records_deleted"], 0);
+    assert_eq!(playground.full()["records_deleted"], 0);
 }
 
 /// The directory that file systems keep for themselves: root's, and closed. It is no error, whoever owns the prefix.

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use storm_index::reconcile::{Mode, Request};
+
 use crate::support::backend::{Backend, Kind};
 use crate::support::database;
-use crate::support::playground::{Playground, block_on};
+use crate::support::playground::{Playground, block_on, dry, forced};
 
 /// The numbers of a run that have to do with moves.
 pub(crate) fn moves(result: &Value) -> [u64; 7] {
@@ -77,7 +79,7 @@ fn law_11_a_renamed_folder_keeps_ids_and_links() {
     rename(&playground, "1/old", "1/new/place");
     let want = |done: u64| [10_000, done, 0, 0, 0, 0, 0];
     assert_eq!(moves(&playground.drifted()), want(0));
-    assert_eq!(moves(&playground.rebuild(&["--mode", "sync", "--dry-run"]).ends(1).result()), want(10_000));
+    assert_eq!(moves(&playground.done(&dry(Mode::Sync))), want(10_000));
     // A clean carries nothing, and deletes nothing of what has moved.
     assert_eq!(moves(&playground.clean()), want(0));
     assert_eq!(ids(&playground), before);
@@ -253,7 +255,7 @@ fn law_11_names_of_one_file_are_paired_in_one_run() {
     assert_eq!(moves(&playground.in_step()), [0; 7]);
     // Without moves, each name is what it is by its path.
     rename(&playground, "1/twin3", "1/twin4");
-    let result = playground.rebuild(&["--mode", "full", "--force", "--no-moves"]).ends(0).result();
+    let result = playground.done(&Request { moves: false, ..forced(Mode::Full) });
     assert_eq!(moves(&result), [0, 0, 1, 1, 1, 0, 1], "{result}");
     assert_eq!(moves(&playground.in_step()), [0; 7]);
 }

@@ -16,7 +16,7 @@ use crate::moves::{ids, moves, opens, share};
 use crate::support::database::column;
 use crate::support::fuse::{Births, Faults, FuseDisk, Manners, Names, Numbers};
 use crate::support::mounted::Mounted;
-use crate::support::playground::{Playground, block_on};
+use crate::support::playground::{Playground, block_on, dry};
 
 const FULL: &[&str] = &["--mode", "full", "--force", "--max-delete", "100%"];
 
@@ -114,7 +114,7 @@ fn law_11_inode_numbers_of_a_fuse_mount_prove_nothing() {
         if !odd.mount(Manners { numbers: Numbers::Plus(1_000), births, ..Manners::PLAIN }) {
             return;
         }
-        odd.playground.rebuild(&["--mode", "sync"]).ends(0);
+        odd.playground.sync();
         let stored = "SELECT file_id FROM stored_files WHERE file_id IS NOT NULL";
         assert_eq!(query(&odd.playground, stored), [""; 0], "{births:?}");
         let before = ids(&odd.playground);
@@ -233,7 +233,7 @@ fn law_11_another_spelling_of_a_name_keeps_ids_and_links() {
         if !odd.mount(spelling(*names)) {
             return;
         }
-        odd.playground.rebuild(&["--mode", "sync"]).ends(0);
+        odd.playground.sync();
         let before = ids(&odd.playground);
         let tokens = [1, 2].map(|n| share(&odd.playground, &format!("{old}/{n}.jpg")));
         odd.rename(&format!("1/{old}"), &format!("1/{new}"));
@@ -244,7 +244,7 @@ fn law_11_another_spelling_of_a_name_keeps_ids_and_links() {
         assert!(odd.playground.path(&format!("files/1/{old}/1.jpg")).exists());
         let want = |carried| [4, carried, 0, 0, 0, 0, 0];
         assert_eq!(moves(&odd.playground.drifted()), want(0));
-        let dry = odd.playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1).result();
+        let dry = odd.playground.done(&dry(Mode::Full));
         assert_eq!(moves(&dry), want(4), "{dry}");
         let result = odd.full(0);
         assert_eq!(moves(&result), want(4), "{result}");
@@ -280,7 +280,7 @@ fn law_11_two_records_of_one_file_become_one() {
         if !odd.mount(spelling(*names)) {
             return;
         }
-        let dry = odd.playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1).result();
+        let dry = odd.playground.done(&dry(Mode::Full));
         let ran = odd.playground.rebuild(FULL).ends(0);
         let result = ran.result();
         assert_eq!(moves(&dry), moves(&result), "{result}");
@@ -318,7 +318,7 @@ fn law_11_records_of_two_spellings_become_one_of_a_third() {
     if !odd.mount(spelling(Names::AnyCase)) {
         return;
     }
-    let dry = odd.playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1).result();
+    let dry = odd.playground.done(&dry(Mode::Full));
     let result = odd.full(0);
     assert_eq!(moves(&dry), moves(&result), "{result}");
     assert_eq!(moves(&result), [2_200, 2_200, 0, 0, 0, 0, 0], "{result}");
@@ -355,7 +355,7 @@ fn law_18_an_old_name_that_opens_another_file_is_not_gone() {
 /// are removed.
 fn with_orphans() -> Odd {
     let odd = Odd::new();
-    odd.playground.run(&["user", "add", "bob", "--id", "2"]).ends(0);
+    odd.playground.add_user("bob", 2);
     for n in 0..10 {
         odd.write(&format!("1/dir/f{n}"), "x");
     }
@@ -421,7 +421,7 @@ fn law_18_a_prefix_that_is_listed_in_another_spelling_is_a_doubt() {
     if !odd.mount(spelling(Names::AnyCase)) {
         return;
     }
-    odd.playground.rebuild(&["--mode", "sync"]).ends(0);
+    odd.playground.sync();
     odd.rename("Eve", "eve");
     let result = odd.full(4);
     assert_eq!((&result["incomplete_users"], &result["records_deleted"]), (&json!([5]), &json!(0)), "{result}");

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use storm_index::index::{Access, Candidate, Fate, Index, Line};
+use storm_index::reconcile::{Mode, Request};
 
 use crate::support::database::{self, TestDatabase, column, execute};
 use crate::support::playground::{Playground, Ran, binary, block_on};
@@ -105,7 +106,7 @@ fn law_02_links_survive_the_loss_of_the_index() {
     assert_eq!(std::fs::metadata(playground.path("made.ndjson")).unwrap().mode() & 0o777, 0o600);
 
     playground.index = TestDatabase::blank();
-    playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    playground.done(&Request { adopt: true, ..Request::new(Mode::Sync) });
     assert_ne!(users(&playground), who, "adoption gives other ids and names");
     let dry = import(&playground, &["--dry-run"]).ends(0).json();
     assert_eq!(links(&playground).len(), 0);
@@ -144,11 +145,11 @@ fn law_02_a_link_belongs_to_its_key_whoever_owns_it_now() {
     playground.run(&["user", "add", "alpha", "--prefix", "teams/alpha"]).ends(0);
     playground.write("teams/alpha/x", "x");
     playground.sync();
-    let token = playground.run(&["share", "create", "--user-id", "1", "x"]).ends(0).out;
+    let token = playground.share(1, "x");
     let before = links(&playground);
     export(&playground);
     playground.index = TestDatabase::blank();
-    playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    playground.done(&Request { adopt: true, ..Request::new(Mode::Sync) });
     let ran = import(&playground, &[]).ends(4);
     let result = ran.json();
     assert_eq!((&result["links"]["imported"], &result["users"]["conflicts"]), (&json!(1), &json!(1)), "{ran:?}");
@@ -297,7 +298,7 @@ fn a_file_that_was_cut_off_is_noticed_wherever() {
     export(&playground);
     let whole = std::fs::read_to_string(playground.path("made.ndjson")).unwrap();
     playground.index = TestDatabase::blank();
-    playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    playground.done(&Request { adopt: true, ..Request::new(Mode::Sync) });
     let first = whole.find('\n').unwrap();
     let ends: Vec<usize> = whole.match_indices('\n').map(|(at, _)| at).collect();
     for cut in [first, first + 1, ends[1], ends[2] + 9, ends[4], ends[4] + 1, ends[6] + 40, whole.len() - 2] {
@@ -441,7 +442,7 @@ fn law_05_a_dry_import_of_a_file_that_repeats_itself_says_what_the_import_does()
     let many: String = (0..2_500).map(|n| link(1, "ann", "a.txt", &format!("many {}", n % 1_300))).collect();
     let file = format!("{once}{other}{many}{once}");
     playground.index = TestDatabase::blank();
-    playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    playground.done(&Request { adopt: true, ..Request::new(Mode::Sync) });
     std::fs::write(playground.path("made.ndjson"), &file).unwrap();
     let before = playground.dump();
     let mut dry = import(&playground, &["--dry-run"]).ends(4).json();
@@ -644,7 +645,7 @@ fn ends_that_cannot_be_read_mean_what_they_meant() {
     }
     export(&playground);
     playground.index = TestDatabase::blank();
-    playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    playground.done(&Request { adopt: true, ..Request::new(Mode::Sync) });
     import(&playground, &[]).ends(0);
     let list = playground.run(&["share", "list", "--show-tokens", "--format", "json"]).ends(0).json();
     let active: Vec<bool> = list.as_array().unwrap().iter().map(|link| link["is_active"].as_bool().unwrap()).collect();

@@ -1,6 +1,7 @@
 //! Keys to the API outlive their index, and open no more than they did.
 
 use serde_json::{Value, json};
+use storm_index::reconcile::{Mode, Request};
 
 use crate::support::playground::{Playground, Ran};
 
@@ -40,7 +41,7 @@ fn keys_open_the_index_that_was_rebuilt() {
     // The index is gone; the user of that prefix was adopted, and gets the name back in the same import.
     let new = Playground::new();
     new.write("1/a", "x");
-    new.rebuild(&["--mode", "sync", "--adopt"]).ends(0);
+    new.done(&Request { adopt: true, ..Request::new(Mode::Sync) });
     let dry = import(&new, &file, &["--dry-run"]).ends(0).json();
     assert_eq!(list(&new), Vec::<Value>::new());
     let done = import(&new, &file, &[]).ends(0).json();

@@ -10,9 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use storm_index::reconcile::Mode;
+
 use crate::support::backend::{Backend, Kind};
 use crate::support::database;
-use crate::support::playground::{Playground, block_on};
+use crate::support::playground::{Playground, block_on, dry};
 
 /// The time of all files of a package that was built reproducibly.
 fn constant_time() -> SystemTime {
@@ -119,8 +121,8 @@ fn law_11_hard_links_of_a_library_are_renamed_in_one_run() {
     // One of them is removed and linked anew under another name.
     fs::remove_file(at("lib/Show (2020)/ep3.mkv")).unwrap();
     fs::hard_link(at("dl/ep3.mkv"), at("lib/Ep 3.mkv")).unwrap();
-    let dry = playground.rebuild(&["--mode", "full", "--dry-run"]).ends(1).result();
-    let result = playground.rebuild(&FULL).ends(0).result();
+    let dry = playground.done(&dry(Mode::Full));
+    let result = playground.full();
     let keys = ["moved_in_db", "missing_in_db", "orphaned_in_db", "deferred", "records_created"];
     assert_eq!(numbers(&result, keys), [3, 0, 0, 0, 0], "{result}");
     assert_eq!(numbers(&dry, keys), numbers(&result, keys));
@@ -220,7 +222,7 @@ fn law_11_identity_follows_the_disk() {
     assert_eq!(block_on(async { database::column(&playground.database().await, &journal).await }), [""; 0]);
     assert_eq!(numbers(&playground.sync(), keys), [0; 4]);
     fs::rename(files(&playground).join("d"), files(&playground).join("e")).unwrap();
-    assert_eq!(numbers(&playground.rebuild(&FULL).ends(0).result(), keys), [0, 0, 0, 30]);
+    assert_eq!(numbers(&playground.full(), keys), [0, 0, 0, 30]);
     let after = ids(&playground);
     (0..30).for_each(|n| assert_eq!(before[&format!("d/{n:02}")], after[&format!("e/{n:02}")]));
     assert_eq!(links(&playground)[&token], "e/07");

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use storm_index::index::{Access, Carry, Index, LeaseTerms, NewUser};
 use storm_index::model::{ObjectFacts, RecordId, Timestamp};
+use storm_index::reconcile::{Mode, Request};
 use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase, column};
@@ -230,7 +231,7 @@ fn law_10_a_moved_record_takes_its_old_place_back_from_a_newer_record_of_its_fil
     rename(&playground, &[("e", "z")]);
     let task = sync(&playground);
     rename(&playground, &[("z", "e")]);
-    playground.rebuild(&["--mode", "sync", "--no-moves"]).ends(0);
+    playground.done(&Request { moves: false, ..Request::new(Mode::Sync) });
     playground.share(1, "e");
     let id = query(&playground, "SELECT CAST(stored_file_id AS TEXT) FROM share_links WHERE token = 'alive'");
     assert_eq!(numbers(&restore(&playground, &task, &[]).ends(0)), [1, 1, 0, 0, 0]);

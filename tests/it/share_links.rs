@@ -17,7 +17,7 @@ fn shared() -> (Playground, Vec<String>) {
     let paths = ["a", "b", "gone"];
     paths.iter().for_each(|path| playground.write(&format!("1/{path}"), path));
     playground.sync();
-    let tokens = paths.map(|path| playground.run(&["share", "create", "--user-id", "1", path]).ends(0).out);
+    let tokens = paths.map(|path| playground.share(1, path));
     playground.remove("1/gone");
     (playground, tokens.map(|token| token.trim().to_owned()).to_vec())
 }

@@ -167,7 +167,7 @@ fn law_10_a_moved_record_goes_back_to_its_own_file() {
         let task = moved(&playground, &[("a", "b")]);
         rename(&playground, &[("b", "a")]);
         if is_indexed {
-            playground.rebuild(&["--mode", "sync", "--no-moves"]).ends(0);
+            playground.done(&Request { moves: false, ..Request::new(Mode::Sync) });
             playground.sql(
                 "INSERT INTO share_links (stored_file_id, token) SELECT id, 'newer' FROM stored_files WHERE path = 'a'",
             );

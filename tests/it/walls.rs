@@ -9,8 +9,10 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use storm_index::model::Prefix;
 use storm_index::storage::{Glance, Step, Storage};
 
+use storm_index::reconcile::{Mode, Request};
+
 use crate::support::effort::Effort;
-use crate::support::playground::{Playground, block_on};
+use crate::support::playground::{Playground, block_on, forced};
 
 #[test]
 fn law_17_links_show_no_other_users_files() {
@@ -72,7 +74,7 @@ fn law_17_a_prefix_that_is_a_link_is_never_emptied() {
     fs::rename(files.join("teams"), files.join("groups")).unwrap();
     symlink("groups", files.join("teams")).unwrap();
     fs::remove_file(files.join("2/c")).unwrap();
-    let result = playground.rebuild(&["--mode", "full", "--force"]).ends(4).result();
+    let result = playground.troubled(&forced(Mode::Full));
     assert_eq!((&result["records_deleted"], &result["orphaned_in_db"]), (&1.into(), &1.into()), "{result}");
     assert_eq!(result["incomplete_users"], serde_json::json!([1, 2]), "{result}");
     assert!(result["errors"].to_string().contains("link_as_prefix"), "{result}");
@@ -95,7 +97,7 @@ fn law_17_no_user_is_made_of_a_link() {
     let playground = Playground::new();
     playground.write("bob/secret", "secret");
     symlink("bob", playground.path("files/alice")).unwrap();
-    let result = playground.rebuild(&["--mode", "sync", "--adopt"]).ends(0).result();
+    let result = playground.done(&Request { adopt: true, ..Request::new(Mode::Sync) });
     assert_eq!((&result["users_adopted"], &result["records_created"]), (&1.into(), &1.into()), "{result}");
 }
 

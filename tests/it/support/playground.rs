@@ -10,7 +10,6 @@ use storm_index::index::{Access, Index, NewKey, NewLink, NewUser};
 use storm_index::reconcile::{Answer, Mode, Reconciler, Request, Silent};
 use storm_index::storage;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use super::database::{self, TestDatabase};
 
@@ -107,7 +106,8 @@ impl Playground {
 
     /// Shares a file, and returns the token.
     pub(crate) fn share(&self, user: i64, path: &str) -> String {
-        let token = Uuid::now_v7().simple().to_string();
+        // 256 random bits in hexadecimal, as the program's own.
+        let token = Secret::make().unwrap().text.split('_').next_back().unwrap().to_owned();
         let new = NewLink { user, path: path.to_owned(), token: token.clone().into(), expires_at: None };
         self.with_index(Access::Write, async |index| index.create_link(new).await.unwrap());
         token
@@ -121,38 +121,59 @@ impl Playground {
         text
     }
 
-    /// Runs the reconciler of the library to a good end, and returns the result.
-    #[track_caller]
-    fn reconcile(&self, request: &Request) -> Value {
+    /// Runs the reconciler of the library, and returns the result.
+    fn reconcile(&self, request: &Request) -> Answer {
         let storage = storage::open(self.path("files").to_str().unwrap()).unwrap();
         let access = if request.writes() { Access::Write } else { Access::Read };
         let report =
             self.with_index(access, async |index| Reconciler::new(&storage, index).run(request, &mut Silent).await);
         let report = report.unwrap();
-        let Answer { status, result, .. } = Answer::from(&report);
+        Answer::from(&report)
+    }
+
+    /// A run that comes to a good end.
+    #[track_caller]
+    pub(crate) fn done(&self, request: &Request) -> Value {
+        let Answer { status, result, .. } = self.reconcile(request);
         assert!(status == "SUCCESSFUL" && result.refusal.is_none() && result.errors.is_empty(), "{status}: {result:?}");
+        serde_json::to_value(result).unwrap()
+    }
+
+    /// A run that withholds its deletions.
+    #[track_caller]
+    pub(crate) fn refused(&self, request: &Request) -> Value {
+        let Answer { status, result, .. } = self.reconcile(request);
+        assert!(result.refusal.is_some() && result.errors.is_empty(), "{status}: {result:?}");
+        serde_json::to_value(result).unwrap()
+    }
+
+    /// A run that has errors to report.
+    #[track_caller]
+    pub(crate) fn troubled(&self, request: &Request) -> Value {
+        let Answer { status, result, .. } = self.reconcile(request);
+        assert!(!result.errors.is_empty(), "{status}: {result:?}");
         serde_json::to_value(result).unwrap()
     }
 
     #[track_caller]
     pub(crate) fn sync(&self) -> Value {
-        self.reconcile(&Request::new(Mode::Sync))
+        self.done(&Request::new(Mode::Sync))
     }
 
     #[track_caller]
     pub(crate) fn clean(&self) -> Value {
-        self.reconcile(&Request { force: true, ..Request::new(Mode::Clean) })
+        self.done(&forced(Mode::Clean))
     }
 
     #[track_caller]
     pub(crate) fn full(&self) -> Value {
-        self.reconcile(&Request { force: true, ..Request::new(Mode::Full) })
+        self.done(&forced(Mode::Full))
     }
 
     /// Audits, and checks that there is no drift.
     #[track_caller]
     pub(crate) fn in_step(&self) -> Value {
-        let result = self.reconcile(&Request::new(Mode::Audit));
+        let result = self.done(&Request::new(Mode::Audit));
         assert_eq!(drift(&result), 0, "{result}");
         result
     }
@@ -160,7 +181,7 @@ impl Playground {
     /// Audits, and checks that there is drift.
     #[track_caller]
     pub(crate) fn drifted(&self) -> Value {
-        let result = self.reconcile(&Request::new(Mode::Audit));
+        let result = self.done(&Request::new(Mode::Audit));
         assert_ne!(drift(&result), 0, "{result}");
         result
     }
@@ -252,6 +273,16 @@ impl Playground {
             database::rows(&db, query).await
         })
     }
+}
+
+/// A request for a run that may delete.
+pub(crate) fn forced(mode: Mode) -> Request {
+    Request { force: true, ..Request::new(mode) }
+}
+
+/// A request for a run that only shows what another would do.
+pub(crate) fn dry(mode: Mode) -> Request {
+    Request { dry_run: true, ..Request::new(mode) }
 }
 
 /// How much is out of step, by the result of an audit.
