@@ -1,13 +1,13 @@
-//! How much the tests do whose subject is endless: random worlds, and kills at random moments.
+//! How many cases the tests try that draw them at random: worlds with faults, moments at which to kill.
 
-/// How much is done, which the profile of cargo-nextest decides.
+/// How thorough a run of the tests is; the profile of cargo-nextest decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effort {
-    /// For who is at work on the code: `default`, and `cargo test`.
+    /// While working on the code: `default`, and `cargo test`.
     Quick,
-    /// For each change: `ci`, `postgres`.
+    /// Before each change is merged: `ci`, `postgres`.
     Thorough,
-    /// For each night: `nightly`, `nightly-postgres`.
+    /// Once a night: `nightly`, `nightly-postgres`.
     Nightly,
 }
 
@@ -20,7 +20,7 @@ impl Effort {
         }
     }
 
-    /// Returns the count that is meant for this effort.
+    /// Returns the value for this effort.
     pub(crate) fn pick<T>(self, quick: T, thorough: T, nightly: T) -> T {
         match self {
             Self::Quick => quick,

@@ -96,9 +96,21 @@ impl Bucket {
         path
     }
 
-    /// Sends one request, signed by the fourth version of AWS's signatures, which has to succeed.
+    /// Sends a request that has to succeed; as the SDKs do, it is sent again when the server is busy (503).
     #[track_caller]
     fn ask(&self, method: &str, path: &str, body: &[u8]) {
+        let mut answer = String::new();
+        for _ in 0..10 {
+            answer = self.send(method, path, body);
+            if !answer.starts_with("HTTP/1.1 503") {
+                break;
+            }
+        }
+        assert!(answer.starts_with("HTTP/1.1 20"), "{method} {path}: {answer}");
+    }
+
+    /// Sends one request, signed by the fourth version of AWS's signatures, and returns the whole answer.
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> String {
         let host = self.server.endpoint.strip_prefix("http://").unwrap();
         let now = storm_index::clock::now_utc().format("%Y%m%dT%H%M%SZ").to_string();
         let (day, hash) = (&now[..8], hex(digest::digest(&digest::SHA256, body).as_ref()));
@@ -127,8 +139,7 @@ impl Bucket {
         let mut socket = TcpStream::connect(host).unwrap();
         socket.write_all(&request).unwrap();
         socket.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.starts_with("HTTP/1.1 20"), "{method} {path}: {answer}");
+        String::from_utf8_lossy(&answer).into_owned()
     }
 }
 

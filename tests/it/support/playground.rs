@@ -1,4 +1,4 @@
-//! A directory with files and an index: the real binary to run on them, and the library for what only sets the scene.
+//! A directory with files and an index: the binary to run on them, and the library for tests that are not about the binary.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -98,7 +98,7 @@ impl Playground {
         })
     }
 
-    /// Adds a user who owns what lies below the id.
+    /// Adds a user whose prefix is the id.
     pub(crate) fn add_user(&self, name: &str, id: i64) {
         let new = NewUser { name: name.to_owned(), id: Some(id), prefix: None };
         self.with_index(Access::Write, async |index| index.add_user(new).await.unwrap());
@@ -131,7 +131,7 @@ impl Playground {
         Answer::from(&report)
     }
 
-    /// A run that comes to a good end.
+    /// Runs the reconciler and returns the result of a run that succeeds, with no refusal and no errors.
     #[track_caller]
     pub(crate) fn done(&self, request: &Request) -> Value {
         let Answer { status, result, .. } = self.reconcile(request);
@@ -139,7 +139,7 @@ impl Playground {
         serde_json::to_value(result).unwrap()
     }
 
-    /// A run that withholds its deletions.
+    /// Runs the reconciler and returns the result of a run that withholds its deletions, with no errors.
     #[track_caller]
     pub(crate) fn refused(&self, request: &Request) -> Value {
         let Answer { status, result, .. } = self.reconcile(request);
@@ -147,7 +147,7 @@ impl Playground {
         serde_json::to_value(result).unwrap()
     }
 
-    /// A run that has errors to report.
+    /// Runs the reconciler and returns the result of a run that reports errors.
     #[track_caller]
     pub(crate) fn troubled(&self, request: &Request) -> Value {
         let Answer { status, result, .. } = self.reconcile(request);

@@ -1,6 +1,6 @@
-//! Tests that cannot run here: they end at once, and are counted as skipped, with the reason, instead of as passed.
+//! Tests that cannot run here: they return at once, and count as skipped, with a reason, not as passed.
 //!
-//! The reasons go to the file that `STORM_INDEX_TEST_SKIPPED` names, a line a test, which `scripts/nextest.sh` reads.
+//! The reasons are appended to the file that `STORM_INDEX_TEST_SKIPPED` names, one line a test; `scripts/nextest.sh` reads it.
 
 use std::io::Write as _;
 
